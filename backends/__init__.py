@@ -1,0 +1,1 @@
+"""With whom: the outside world behind Protocols."""

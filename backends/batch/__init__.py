@@ -1,0 +1,1 @@
+"""Batch systems: places where attempts run."""

@@ -1,0 +1,1 @@
+"""Catalogues: places where datasets are booked."""

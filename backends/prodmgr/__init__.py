@@ -1,0 +1,1 @@
+"""ProdMgr clients: where allocations come from."""

@@ -1,0 +1,1 @@
+"""Storage elements: places where files lie."""

@@ -1,0 +1,71 @@
+"""The contract of a storage element."""
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class Checksums(msgspec.Struct, frozen=True):
+    """Of the whole content: adler32 as 8 lower-case hexadecimal digits, sha256 as 64."""
+
+    adler32: str
+    sha256: str
+
+
+class Landed(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy that lies whole under its temporary name; checksums were read back from the destination."""
+
+    temporary: str
+    size: int
+    checksums: Checksums
+
+
+class StorageError(Exception):
+    """A storage element did not do what was asked.
+
+    `kind` is one of "missing", "exists", "space", "permission", "integrity", "transient"; it decides what follows
+    (design of transfers, error classes).
+    """
+
+    def __init__(self, text: str, *, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+    @property
+    def transient(self) -> bool:
+        return self.kind == "transient"
+
+
+class StorageElement(Protocol):
+    """One storage element. Names are LFNs (absolute, "/store/..."); a PFN is where this element keeps an LFN."""
+
+    def pfn(self, lfn: str) -> str:
+        """Return the physical name. Raise StorageError("permission") for an LFN that would leave the element's root."""
+
+    async def size(self, lfn: str) -> int | None:
+        """Return the published file's size in bytes, or None if there is none."""
+
+    async def checksums(self, lfn: str) -> Checksums:
+        """Read the published file through and return its checksums. Raise StorageError("missing")."""
+
+    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+        """Copy a local file to the temporary name of (lfn, fence), flush it to disk, read it back, and return it.
+
+        An earlier leftover of the same fence is replaced. Nothing is visible under `lfn` yet.
+        """
+
+    async def publish(self, landed: Landed, lfn: str) -> None:
+        """Rename to the final name, never over an existing file: then StorageError("exists")."""
+
+    async def discard(self, lfn: str, fence: str) -> None:
+        """Remove the temporary file of (lfn, fence) if there is one; never a published file."""
+
+    async def delete(self, lfn: str) -> bool:
+        """Delete the published file; False if it was not there, which counts as done."""
+
+    async def list(self, prefix: str) -> list[tuple[str, int]]:
+        """Return (lfn, size) of every published file below `prefix`, sorted by name."""
+
+    def local_path(self, lfn: str) -> Path | None:
+        """Return where the published file can be opened on this machine, or None if it cannot."""

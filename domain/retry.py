@@ -1,0 +1,45 @@
+"""Decide what follows a failed attempt, from the blames of all attempts of the job (PA-401 to PA-404)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from domain.exit_codes import Blame, classify
+from domain.job import JobType
+from domain.spec import Retry
+
+
+class Again(NamedTuple):
+    """Try again after `delay_s` seconds."""
+
+    delay_s: float
+    reason: str
+
+
+class GiveUp(NamedTuple):
+    """No allowance is left."""
+
+    reason: str
+
+
+def decide(codes: Sequence[int], kind: JobType, retry: Retry, jitter: float) -> Again | GiveUp:
+    """Return what follows, given the exit codes of all attempts so far, oldest first; the last one has just failed.
+
+    Each blame has its own allowance; the agent's own faults use none and are repeated at once. `jitter`, 0 to 1, places
+    the delay in [0, base x 2**n] (full jitter), n = earlier failures of the same blame.
+    """
+    last = classify(codes[-1])
+    if not last.retry:
+        return GiveUp(f"{last.name} (exit code {codes[-1]}) is never repeated")
+    if last.blame is Blame.AGENT:
+        return Again(0.0, f"{last.name}: our own fault, no allowance used")
+    spent = Counter(classify(code).blame for code in codes)[last.blame]
+    allowed = {
+        Blame.PAYLOAD: retry.merge if kind is JobType.MERGE else retry.processing,
+        Blame.SITE: retry.site,
+        Blame.INFRASTRUCTURE: retry.infrastructure,
+    }[last.blame]
+    if spent >= allowed:
+        return GiveUp(f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
+    delay = min(retry.cap_s, retry.base_s * 2.0 ** (spent - 1)) * jitter
+    return Again(delay, f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")

@@ -1,0 +1,130 @@
+"""A workflow as people write it."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="letters, digits, _ . -; at most 100")]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class Step(_Table, frozen=True, kw_only=True):
+    """One program run on the worker node.
+
+    `command` may contain the placeholders {first_event}, {events}, {last_event}, {seed}, {run}, {job}, {token},
+    {output} (path of the job's output file), {inputs} (expands to one argument per input path, merge only) and
+    {sandbox} (directory of the workflow's files). `after` names the steps that must have ended well before it.
+    """
+
+    name: Name = "payload"
+    command: Annotated[list[str], Meta(min_length=1)]
+    environment: dict[str, str] = {}
+    after: list[str] = []
+    filter_efficiency: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    event_multiplier: Annotated[float, Meta(gt=0)] = 1.0
+
+
+class Output(_Table, frozen=True, kw_only=True):
+    """The file that a job leaves. `count` says how its events are known: by its lines, or as reported by the payload
+    (a JSON object {"events": N} in the file that the environment variable PRODAGENT_COUNTS names)."""
+
+    file: Name = "events.txt"
+    count: Literal["lines", "reported"] = "lines"
+
+
+class Merge(_Table, frozen=True, kw_only=True):
+    """How small outputs become large files: `max_bytes`, `max_events` and `max_files` are never exceeded except by a
+    single larger input; a bin of at least `min_fraction` x max_bytes (or max_events) goes at once, the rest when no more input comes or when its
+    oldest file has waited `max_wait_s`. No `command` = the inputs' bytes one after the other."""
+
+    command: list[str] = []
+    min_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.75
+    max_bytes: Positive = 2_000_000_000
+    max_events: Positive | None = None
+    max_files: Positive = 500
+    max_wait_s: Positive = 12 * 3600
+
+
+class Dataset(_Table, frozen=True, kw_only=True):
+    """The name /primary/processed/tier; primary defaults to the workflow's name (DBS-02)."""
+
+    primary: Name | None = None
+    processed: Name = "v1"
+    tier: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9\-]{0,49}$", description="capitals, digits, -")] = "GEN"
+
+
+class Resources(_Table, frozen=True, kw_only=True):
+    """What one job needs; memory and disk in MB (10**6 bytes), wall time in seconds."""
+
+    cores: Positive = 1
+    memory_mb: Positive = 2000
+    disk_mb: Positive = 20_000
+    wall_s: Positive = 8 * 3600
+
+
+class Retry(_Table, frozen=True, kw_only=True):
+    """Attempts in total per blame and job type, and the exponential back-off before the next one in seconds (PA-402, PA-404)."""
+
+    processing: Positive = 3
+    merge: Positive = 4
+    site: Positive = 5
+    infrastructure: Positive = 20
+    base_s: Annotated[float, Meta(ge=0)] = 60.0
+    cap_s: Annotated[float, Meta(ge=0)] = 3600.0
+
+
+class WorkflowSpec(_Table, frozen=True, kw_only=True):
+    """What is to be produced, from how many events, by which programs, and where it goes."""
+
+    schema: Literal[1] = 1
+    name: Name
+    events: Positive
+    steps: Annotated[list[Step], Meta(min_length=1)]
+    events_per_job: Positive = 1000
+    first_event: Positive = 1
+    run: Positive = 1
+    seed: NotNegative = 1
+    priority: Annotated[int, Meta(ge=0, le=9999)] = 100
+    category: Literal["mc", "data", "relval"] = "mc"
+    era: Name = "Run1"
+    sites: list[str] = []
+    files: list[str] = []
+    deliver_to: list[str] = []
+    output: Output = Output()
+    merge: Merge = Merge()
+    dataset: Dataset = Dataset()
+    resources: Resources = Resources()
+    retry: Retry = Retry()
+
+    def __post_init__(self) -> None:
+        order_steps(self.steps)
+
+    @property
+    def dataset_name(self) -> str:
+        return f"/{self.dataset.primary or self.name}/{self.dataset.processed}/{self.dataset.tier}"
+
+
+def order_steps(steps: list[Step]) -> list[Step]:
+    """Return the steps so that each comes after those it names; raise ValueError for a cycle, an unknown or a double name."""
+    by_name = {step.name: step for step in steps}
+    if len(by_name) != len(steps):
+        doubles = sorted({step.name for step in steps if [other.name for other in steps].count(step.name) > 1})
+        raise ValueError(f"steps: the name {doubles[0]!r} stands twice; expected unique names")
+    for step in steps:
+        for name in step.after:
+            if name not in by_name:
+                raise ValueError(f"steps.{step.name}.after: no step {name!r}; expected one of {', '.join(sorted(by_name))}")
+    ordered: list[Step] = []
+    while len(ordered) < len(steps):
+        done = {step.name for step in ordered}
+        ready = [step for step in steps if step.name not in done and done.issuperset(step.after)]
+        if not ready:
+            raise ValueError(f"steps: a cycle through {', '.join(sorted(set(by_name) - done))}")
+        ordered.extend(ready)
+    return ordered

@@ -1,0 +1,178 @@
+"""Account for ended attempts: a job's files are registered in the transaction that accounts the job, or not at all."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.exit_codes import EVENTS_DIFFER, INPUT_UNREADABLE
+from domain.file import FILE_TABLE, FileKind, FileState
+from domain.job import JOB_TABLE, JobType
+from domain.report import JobReport, OutputReport
+from storage import schema
+from storage.attempts import Failure, fail
+from storage.datasets import dataset_id
+from storage.jobs import Job, exhaust, next_id, requeue
+from storage.moves import move
+from storage.transaction import Tx
+
+attempt, file, job, merge_input = schema.attempt, schema.file, schema.job, schema.merge_input
+
+BAD_INPUT_STRIKES = 3
+"""A file that has taken part in this many failed merges without being named as bad is treated as bad."""
+
+
+class Good(NamedTuple):
+    """A job whose attempt ended well; `merged`: the output has its final size and name already."""
+
+    job: Job
+    dataset: str
+    report: JobReport
+    merged: bool
+
+
+class Bad(NamedTuple):
+    """A job whose attempt failed; `bad_inputs` are LFNs that were found missing or damaged."""
+
+    job: Job
+    failure: Failure
+    bad_inputs: tuple[str, ...] = ()
+
+
+def account(tx: Tx, outcomes: Sequence[Good | Bad]) -> None:
+    """Book all outcomes: files and jobs of the good, causes of the bad; a merge whose events do not add up is bad."""
+    bad = [outcome for outcome in outcomes if isinstance(outcome, Bad)]
+    good: list[Good] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Good):
+            problem = _imbalance(tx.connection, outcome) or _conflict(tx.connection, outcome)
+            if problem:
+                bad.append(Bad(outcome.job, Failure(outcome.job.id, EVENTS_DIFFER, problem)))
+            else:
+                good.append(outcome)
+    if good:
+        _account_good(tx, good)
+    if bad:
+        _account_bad(tx, bad)
+
+
+def _imbalance(connection: sa.Connection, outcome: Good) -> str:
+    """Return what is wrong with a merge's event count, or "" (PA-511)."""
+    if outcome.job.type is not JobType.MERGE:
+        return ""
+    query = sa.select(sa.func.coalesce(sa.func.sum(file.c.events), 0)).select_from(merge_input.join(file))
+    expected = connection.execute(query.where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)).scalar_one()
+    got = sum(output.events for output in outcome.report.outputs)
+    return "" if got == expected else f"merge output has {got} events, its inputs {expected}"
+
+
+def _conflict(connection: sa.Connection, outcome: Good) -> str:
+    """Return the LFN that stands already, or "" (DBS-04)."""
+    lfns = [output.lfn for output in outcome.report.outputs]
+    known = connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(lfns))).scalars().first()
+    return f"{known} is registered already" if known else ""
+
+
+def _account_good(tx: Tx, good: Sequence[Good]) -> None:
+    by_job = {outcome.job.id: outcome for outcome in good}
+    moved = move(tx, job, JOB_TABLE, e.JobsAccounted(ids=list(by_job)))
+    accounted = [by_job[identity] for identity in moved]
+    _register(tx, [outcome for outcome in accounted if outcome.merged], FileKind.MERGED)
+    _register(tx, [outcome for outcome in accounted if not outcome.merged], FileKind.UNMERGED)
+    merges = [outcome.job.id for outcome in accounted if outcome.job.type is JobType.MERGE]
+    if merges:
+        members = sa.select(merge_input.c.file_id).where(merge_input.c.job_id.in_(merges), merge_input.c.live == 1)
+        move(tx, file, FILE_TABLE, e.FilesMerged(ids=list(tx.connection.execute(members).scalars())))
+    _close(tx, accounted)
+
+
+def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
+    first = next_id(tx.connection, file)
+    fact, state = (
+        (e.MergedRegistered, FileState.REGISTERED) if kind is FileKind.MERGED else (e.UnmergedRegistered, FileState.UNMERGED)
+    )
+    rows = [
+        _row(tx, outcome, output) | {"kind": kind, "state": state} for outcome in outcomes for output in outcome.report.outputs
+    ]
+    if not rows:
+        return
+    ids = [first + n for n in range(len(rows))]
+    tx.connection.execute(file.insert(), [row | {"id": identity} for row, identity in zip(rows, ids, strict=True)])
+    tx.connection.execute(
+        schema.replica.insert(),
+        [{"file_id": identity, "site": row["site"], "method": "read back", "verified_at": tx.now} for row, identity in zip(rows, ids, strict=True)],
+    )
+    tx.emit(fact(ids=ids))
+
+
+def _row(tx: Tx, outcome: Good, output: OutputReport) -> dict[str, object]:
+    return {
+        "lfn": output.lfn,
+        "workflow_id": outcome.job.workflow_id,
+        "job_id": outcome.job.id,
+        "dataset_id": dataset_id(tx, outcome.dataset),
+        "site": outcome.job.site,
+        "size": output.size,
+        "events": output.events,
+        "adler32": output.adler32,
+        "sha256": output.sha256,
+        "created_at": tx.now,
+        "since": tx.now,
+    }
+
+
+def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
+    where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
+    change = attempt.update().where(*where)
+    tx.connection.execute(
+        change.values(
+            live=None, outcome="success", exit_code=0, closed_at=tx.now, wall_s=sa.bindparam("wall"), cpu_s=sa.bindparam("cpu"), max_rss_mb=sa.bindparam("rss")
+        ),
+        [
+            {
+                "owner": outcome.job.id,
+                "wall": outcome.report.ended_at - outcome.report.started_at,
+                "cpu": sum(step.cpu_s for step in outcome.report.steps),
+                "rss": max((step.max_rss_mb for step in outcome.report.steps), default=0.0),
+            }
+            for outcome in outcomes
+        ],
+    )
+
+
+def _account_bad(tx: Tx, bad: Sequence[Bad]) -> None:
+    moved = set(fail(tx, [outcome.failure for outcome in bad]))
+    for outcome in bad:
+        if outcome.job.id in moved and outcome.job.type is JobType.MERGE:
+            _undo_merge(tx, outcome)
+
+
+def _undo_merge(tx: Tx, outcome: Bad) -> None:
+    """Send the inputs of a merge with bad members back, the bad ones out; their jobs run again (PA-509)."""
+    if outcome.failure.code not in (INPUT_UNREADABLE, EVENTS_DIFFER):
+        return
+    members = tx.connection.execute(
+        sa.select(file.c.id, file.c.lfn, file.c.job_id, file.c.tries)
+        .join(merge_input, merge_input.c.file_id == file.c.id)
+        .where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)
+    ).all()
+    bad = [row for row in members if row.lfn in outcome.bad_inputs or row.tries + 1 >= BAD_INPUT_STRIKES]
+    spoiled = {row.id for row in bad}
+    tx.connection.execute(merge_input.update().where(merge_input.c.job_id == outcome.job.id).values(live=None))
+    tx.connection.execute(file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + 1))
+    reason = f"merge job {outcome.job.id}: {outcome.failure.text}"
+    move(tx, file, FILE_TABLE, e.FilesReturned(ids=[row.id for row in members if row.id not in spoiled], reason=reason))
+    move(tx, file, FILE_TABLE, e.FilesInvalidated(ids=[row.id for row in bad], reason=reason))
+    exhaust(tx, [outcome.job.id], "its inputs went back: another merge job takes them")
+    requeue(tx, sorted({row.job_id for row in bad}), "its output was damaged before it was merged")
+
+
+def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:
+    """Send the inputs of merge jobs that were given up or killed back to wait for another merge."""
+    query = sa.select(merge_input.c.file_id).where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)
+    ids = list(tx.connection.execute(query).scalars())
+    tx.connection.execute(merge_input.update().where(merge_input.c.job_id.in_(job_ids)).values(live=None))
+    if ids:
+        tx.connection.execute(file.update().where(file.c.id.in_(ids)).values(tries=file.c.tries + 1))
+        move(tx, file, FILE_TABLE, e.FilesReturned(ids=ids, reason=reason))

@@ -1,0 +1,163 @@
+"""The local catalogue: datasets, blocks, files (DBS-01 to DBS-06)."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.file import BLOCK_TABLE, FILE_TABLE, BlockState, FileKind, FileState
+from domain.job import JOB_TABLE
+from domain.names import block_name
+from storage import schema
+from storage.allocations import credit
+from storage.moves import move
+from storage.transaction import Tx
+
+dataset, block, file, job, merge_input = schema.dataset, schema.block, schema.file, schema.job, schema.merge_input
+
+
+class BlockLimits(NamedTuple):
+    """A block closes at whatever comes first; age in seconds."""
+
+    files: int
+    size: int
+    events: int
+    age_s: float
+
+
+class CataloguedFile(NamedTuple):
+    """A merged file as the catalogue shows it."""
+
+    id: int
+    lfn: str
+    dataset: str
+    block: str
+    site: str
+    size: int
+    events: int
+    adler32: str
+    sha256: str
+    parents: tuple[str, ...]
+
+
+def dataset_id(tx: Tx, name: str) -> int:
+    """Return the id of a dataset, made if it is new."""
+    known = tx.connection.execute(sa.select(dataset.c.id).where(dataset.c.name == name)).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    added = tx.connection.execute(dataset.insert().values(name=name, status="PRODUCTION", created_at=tx.now))
+    assert added.inserted_primary_key is not None
+    return int(added.inserted_primary_key[0])
+
+
+def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
+    """Put registered files into blocks, and their jobs and events on the credit side; return those booked.
+
+    Everything that follows from "it is in the catalogue" is in this one transaction (DBS-05, PA-511).
+    """
+    query = sa.select(file.c.id, file.c.dataset_id, file.c.site, file.c.size, file.c.events, file.c.job_id).where(
+        file.c.id.in_(list(file_ids)), file.c.state == FileState.REGISTERED
+    )
+    rows = tx.connection.execute(query.order_by(file.c.id)).all()
+    places: dict[tuple[int, str], list[sa.Row[tuple[int, int, str, int, int, int]]]] = defaultdict(list)
+    for row in rows:
+        places[row.dataset_id, row.site].append(row)
+    for (owner, site), members in places.items():
+        for row in members:
+            _into_block(tx, owner, site, row, limits)
+    moved = move(tx, file, FILE_TABLE, e.FilesCatalogued(ids=[row.id for row in rows]))
+    if moved:
+        _credit_jobs(tx, [row.job_id for row in rows])
+    return moved
+
+
+def _into_block(tx: Tx, owner: int, site: str, row: sa.Row[tuple[int, int, str, int, int, int]], limits: BlockLimits) -> None:
+    current = tx.connection.execute(
+        sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
+            block.c.dataset_id == owner, block.c.site == site, block.c.open == 1
+        )
+    ).one_or_none()
+    if current is None:
+        identity, files, size, events = _open(tx, owner, site), 0, 0, 0
+    else:
+        identity, files, size, events = current
+    tx.connection.execute(file.update().where(file.c.id == row.id).values(block_id=identity))
+    files, size, events = files + 1, size + row.size, events + row.events
+    tx.connection.execute(block.update().where(block.c.id == identity).values(files=files, bytes=size, events=events))
+    if files >= limits.files or size >= limits.size or events >= limits.events:
+        close(tx, [identity], "full")
+
+
+def _open(tx: Tx, owner: int, site: str) -> int:
+    name = tx.connection.execute(sa.select(dataset.c.name).where(dataset.c.id == owner)).scalar_one()
+    number = tx.connection.execute(sa.select(sa.func.count()).where(block.c.dataset_id == owner, block.c.site == site)).scalar_one()
+    added = tx.connection.execute(
+        block.insert().values(
+            dataset_id=owner,
+            site=site,
+            name=block_name(name, site, number + 1),
+            open=1,
+            created_at=tx.now,
+            state=BlockState.OPEN,
+            since=tx.now,
+        )
+    )
+    assert added.inserted_primary_key is not None
+    identity = int(added.inserted_primary_key[0])
+    tx.emit(e.BlocksOpened(ids=[identity]))
+    return identity
+
+
+def close(tx: Tx, block_ids: list[int], reason: str) -> list[int]:
+    """Close blocks for good."""
+    return move(tx, block, BLOCK_TABLE, e.BlocksClosed(ids=block_ids, reason=reason), open=None)
+
+
+def close_aged(tx: Tx, age_s: float) -> list[int]:
+    """Close blocks that have been open for too long, or whose workflows have all ended."""
+    old = sa.select(block.c.id).where(block.c.open == 1, block.c.created_at <= tx.now - age_s)
+    busy = sa.exists().where(
+        file.c.dataset_id == block.c.dataset_id,
+        schema.workflow.c.id == file.c.workflow_id,
+        schema.workflow.c.state.in_(("active", "paused")),
+    )
+    ended = sa.select(block.c.id).where(block.c.open == 1, ~busy)
+    ids = sorted({*tx.connection.execute(old).scalars(), *tx.connection.execute(ended).scalars()})
+    return close(tx, ids, "its time is over") if ids else []
+
+
+def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
+    """The jobs whose events are in these catalogued files have succeeded."""
+    inputs = sa.select(file.c.job_id).join(merge_input, merge_input.c.file_id == file.c.id)
+    members = tx.connection.execute(inputs.where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)).scalars()
+    moved = move(tx, job, JOB_TABLE, e.JobsSucceeded(ids=sorted({*job_ids, *members})))
+    credit(tx, moved, merged=1)
+
+
+def registered(connection: sa.Connection, limit: int) -> list[int]:
+    """Return merged files that are in no block yet."""
+    return list(connection.execute(sa.select(file.c.id).where(file.c.state == FileState.REGISTERED).limit(limit)).scalars())
+
+
+def files(connection: sa.Connection, name: str | None = None, limit: int = 100_000) -> list[CataloguedFile]:
+    """Return the merged files of a dataset, or of all, with their parents: the LFNs that were merged into them."""
+    query = (
+        sa.select(
+            file.c.id, file.c.lfn, dataset.c.name, block.c.name, file.c.site, file.c.size, file.c.events, file.c.adler32, file.c.sha256, file.c.job_id
+        )
+        .join(dataset, dataset.c.id == file.c.dataset_id)
+        .join(block, block.c.id == file.c.block_id)
+        .where(file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED)
+    )
+    if name is not None:
+        query = query.where(dataset.c.name == name)
+    rows = connection.execute(query.order_by(file.c.id).limit(limit)).all()
+    parents: dict[int, list[str]] = defaultdict(list)
+    source = sa.select(merge_input.c.job_id, file.c.lfn).join(file, file.c.id == merge_input.c.file_id)
+    for owner, lfn in connection.execute(source.where(merge_input.c.job_id.in_([row.job_id for row in rows]), merge_input.c.live == 1)):
+        parents[owner].append(lfn)
+    return [CataloguedFile(*row[:9], tuple(sorted(parents[row.job_id]))) for row in rows]
+
+

@@ -1,0 +1,31 @@
+"""What can go wrong with a store, and whether trying again may help."""
+
+from supervisors import Transient
+
+
+class StoreError(Exception):
+    """The store cannot be used as it is; the text says what to do."""
+
+
+class StoreInUse(StoreError):
+    """Another process has this store open."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of this program."""
+
+
+class StoreForeign(StoreError):
+    """The database holds tables that are not ours."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is not a database, or a damaged one."""
+
+
+class StoreLost(StoreError):
+    """A newer holder has taken the store; this process must not write any more."""
+
+
+class StoreAway(Transient):
+    """The database does not answer or has no room; the same unit may succeed later."""

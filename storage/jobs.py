@@ -1,0 +1,206 @@
+"""Jobs: units of work over disjoint event ranges."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.allocation import ALLOCATION_TABLE, AllocationState
+from domain.job import AT_TARGET, JOB_TABLE, WAITING, JobState, JobType, rank
+from domain.names import unit_id
+from domain.spec import WorkflowSpec
+from domain.splitting import Range
+from storage import schema
+from storage.allocations import Allocation, credit
+from storage.moves import move
+from storage.transaction import Tx
+
+job, allocation, workflow, attempt = schema.job, schema.allocation, schema.workflow, schema.attempt
+
+
+class Job(NamedTuple):
+    """A job as the actors see it."""
+
+    id: int
+    workflow_id: int
+    allocation_id: int | None
+    type: JobType
+    state: JobState
+    range: Range
+    pinned: str | None
+    site: str | None
+    target: str | None
+    since: float
+
+
+_COLUMNS = (
+    job.c.id,
+    job.c.workflow_id,
+    job.c.allocation_id,
+    job.c.type,
+    job.c.state,
+    job.c.first_event,
+    job.c.events,
+    job.c.pinned,
+    job.c.site,
+    job.c.target,
+    job.c.since,
+)
+
+
+def _job(row: sa.Row[tuple[object, ...]]) -> Job:
+    span = Range(row.first_event, row.events)
+    kind, state = JobType(row.type), JobState(row.state)
+    return Job(row.id, row.workflow_id, row.allocation_id, kind, state, span, row.pinned, row.site, row.target, row.since)
+
+
+def next_id(connection: sa.Connection, table: sa.Table) -> int:
+    """Return the next free id; safe, because there is one writer and rows are never deleted."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0))).scalar_one()) + 1
+
+
+def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range]) -> list[int]:
+    """Make jobs of the next pieces of an allocation and return their ids.
+
+    Nothing is made, and [] returned, if the allocation was cut further in the meantime.
+    """
+    if not pieces or pieces[0].first != owner.range.first + owner.cut_events:
+        return []
+    events = sum(piece.events for piece in pieces)
+    guard = (allocation.c.id == owner.id, allocation.c.cut_events == owner.cut_events, allocation.c.state == AllocationState.ACTIVE)
+    grown = allocation.update().where(*guard).values(cut_events=owner.cut_events + events)
+    if tx.connection.execute(grown).rowcount != 1:
+        return []
+    first_id = next_id(tx.connection, job)
+    common = {
+        "workflow_id": owner.workflow_id,
+        "allocation_id": owner.id,
+        "type": JobType.PROCESSING,
+        "rank": rank(JobType.PROCESSING, spec.priority),
+        "created_at": tx.now,
+        "state": JobState.NEW,
+        "since": tx.now,
+    }
+    rows = [
+        {**common, "id": first_id + n, "unit": unit_id(owner.workflow_id, owner.remote_id, owner.fence, *piece), "first_event": piece.first, "events": piece.events}
+        for n, piece in enumerate(pieces)
+    ]
+    tx.connection.execute(job.insert(), rows)
+    ids = [first_id + n for n in range(len(pieces))]
+    tx.emit(e.JobsCreated(ids=ids))
+    if owner.cut_events + events == owner.range.events:
+        move(tx, allocation, ALLOCATION_TABLE, e.AllocationsCut(ids=[owner.id]))
+    return ids
+
+
+def load(connection: sa.Connection, ids: Iterable[int]) -> list[Job]:
+    query = sa.select(*_COLUMNS).where(job.c.id.in_(list(ids))).order_by(job.c.id)
+    return [_job(row) for row in connection.execute(query)]
+
+
+def in_state(connection: sa.Connection, state: JobState, limit: int) -> list[Job]:
+    """Return jobs in a state, in queue order."""
+    query = sa.select(*_COLUMNS).where(job.c.state == state).order_by(job.c.rank.desc(), job.c.id).limit(limit)
+    return [_job(row) for row in connection.execute(query)]
+
+
+def queue_head(connection: sa.Connection, paused: Sequence[int], limit: int) -> list[Job]:
+    """Return the first queued jobs: type, workflow priority, age (PA-201); none of the workflows in `paused`."""
+    query = sa.select(*_COLUMNS).where(job.c.state == JobState.QUEUED)
+    if paused:
+        query = query.where(job.c.workflow_id.not_in(paused))
+    return [_job(row) for row in connection.execute(query.order_by(job.c.rank.desc(), job.c.id).limit(limit))]
+
+
+def at_target(connection: sa.Connection, target: str, *states: JobState, limit: int = 5000) -> list[Job]:
+    """Return jobs at one target in these states, oldest first."""
+    query = sa.select(*_COLUMNS).where(job.c.target == target, job.c.state.in_(states))
+    return [_job(row) for row in connection.execute(query.order_by(job.c.id).limit(limit))]
+
+
+def loads(connection: sa.Connection) -> Counter[tuple[str, JobType]]:
+    """Return how many jobs each target holds by type: released, submitting, pending or running."""
+    query = (
+        sa.select(job.c.target, job.c.type, sa.func.count())
+        .where(job.c.state.in_((JobState.RELEASED, *AT_TARGET)))
+        .group_by(job.c.target, job.c.type)
+    )
+    return Counter({(target, JobType(kind)): int(count) for target, kind, count in connection.execute(query)})
+
+
+def waiting_count(connection: sa.Connection, workflow_id: int | None = None) -> int:
+    """Return how many processing jobs are cut and not yet released."""
+    query = sa.select(sa.func.count()).where(job.c.state.in_(WAITING), job.c.type == JobType.PROCESSING)
+    if workflow_id is not None:
+        query = query.where(job.c.workflow_id == workflow_id)
+    return int(connection.execute(query).scalar_one())
+
+
+def admit(tx: Tx, ids: list[int]) -> list[int]:
+    return move(tx, job, JOB_TABLE, e.JobsQueued(ids=ids))
+
+
+def pause(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    return move(tx, job, JOB_TABLE, e.JobsPaused(ids=ids, reason=reason))
+
+
+def release(tx: Tx, ids: list[int], site: str, target: str) -> list[int]:
+    return move(tx, job, JOB_TABLE, e.JobsReleased(ids=ids, site=site, target=target), site=site, target=target)
+
+
+def requeue(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    """Put failed, cooling, paused or reopened jobs back into the queue; reopened ones are no longer lost."""
+    lost = sa.select(job.c.id).where(job.c.id.in_(ids), job.c.state == JobState.EXHAUSTED)
+    if reopened := list(tx.connection.execute(lost).scalars()):
+        credit(tx, reopened, lost=-1)
+    return move(tx, job, JOB_TABLE, e.JobsRequeued(ids=ids, reason=reason), wake_at=None)
+
+
+def cool_off(tx: Tx, ids: list[int], until: float, reason: str) -> list[int]:
+    return move(tx, job, JOB_TABLE, e.JobsCooledOff(ids=ids, until=until, reason=reason), wake_at=until)
+
+
+def wake(tx: Tx, limit: int = 1000) -> list[int]:
+    """Requeue jobs whose back-off is over."""
+    due = sa.select(job.c.id).where(job.c.state == JobState.COOLOFF, job.c.wake_at <= tx.now).limit(limit)
+    ids = list(tx.connection.execute(due).scalars())
+    return requeue(tx, ids, "back-off is over") if ids else []
+
+
+def next_wake(connection: sa.Connection) -> float | None:
+    """Return when the next back-off ends (UTC epoch seconds)."""
+    return connection.execute(sa.select(sa.func.min(job.c.wake_at)).where(job.c.state == JobState.COOLOFF)).scalar_one()
+
+
+def exhaust(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    """Give up: the events count as lost."""
+    moved = move(tx, job, JOB_TABLE, e.JobsExhausted(ids=ids, reason=reason))
+    if moved:
+        credit(tx, moved, lost=1)
+    return moved
+
+
+def kill(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    """End jobs for good; return those ended. Attempts that the batch system may hold are ended by the tracker, which
+    keeps asking until none is left."""
+    moved = move(tx, job, JOB_TABLE, e.JobsKilled(ids=ids, reason=reason), kill=True)
+    if moved:
+        tx.connection.execute(
+            attempt.update()
+            .where(attempt.c.job_id.in_(moved), attempt.c.live == 1)
+            .values(live=None, outcome="killed", cause=reason[:500], closed_at=tx.now)
+        )
+        credit(tx, moved, lost=1)
+    return moved
+
+
+def matching(connection: sa.Connection, *, workflow_name: str | None = None, states: Sequence[JobState] = (), limit: int = 100) -> list[Job]:
+    """Return jobs by workflow and state, newest first."""
+    query = sa.select(*_COLUMNS)
+    if workflow_name is not None:
+        query = query.join(workflow, workflow.c.id == job.c.workflow_id).where(workflow.c.name == workflow_name)
+    if states:
+        query = query.where(job.c.state.in_(list(states)))
+    return [_job(row) for row in connection.execute(query.order_by(job.c.id.desc()).limit(limit))]

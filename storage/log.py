@@ -1,0 +1,122 @@
+"""The event log: history, outbox and feed at once."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain.events import Event, decode
+from storage import schema
+from storage.transaction import Tx
+
+event, cursor, parked = schema.event, schema.cursor, schema.parked
+
+
+class Logged(NamedTuple):
+    """A fact with its place in the log and its time (UTC epoch seconds)."""
+
+    id: int
+    at: float
+    fact: Event
+
+
+class Parked(NamedTuple):
+    """A fact whose handler failed for one subscriber; `next_at` None = dead letter, waits for a person."""
+
+    id: int
+    subscriber: str
+    event_id: int
+    type: str
+    tries: int
+    next_at: float | None
+    error: str
+    at: float
+
+
+def after(connection: sa.Connection, position: int, types: Iterable[type[Event]], limit: int) -> list[Logged]:
+    """Return the next facts of these types behind `position`, in commit order."""
+    names = [kind.__name__ for kind in types]
+    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(event.c.id > position, event.c.type.in_(names))
+    return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
+
+
+def _logged(row: sa.Row[tuple[int, float, str, str]]) -> Logged:
+    return Logged(row.id, row.at, decode(row.type, row.body))
+
+
+def position(connection: sa.Connection, subscriber: str) -> int | None:
+    """Return where the subscriber stands, None if it has never read."""
+    return connection.execute(sa.select(cursor.c.position).where(cursor.c.subscriber == subscriber)).scalar_one_or_none()
+
+
+def last(connection: sa.Connection) -> int:
+    """Return the id of the newest fact, 0 if there is none."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(event.c.id), 0))).scalar_one())
+
+
+def begin(tx: Tx, subscriber: str) -> int:
+    """Give a new subscriber its cursor at the log's beginning; return where it stands."""
+    present = position(tx.connection, subscriber)
+    if present is None:
+        tx.connection.execute(cursor.insert().values(subscriber=subscriber, position=0))
+        return 0
+    return present
+
+
+def advance(tx: Tx, subscriber: str, to: int) -> None:
+    """Move the cursor forward, in the transaction of the effects."""
+    tx.connection.execute(cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to))
+
+
+def park(tx: Tx, subscriber: str, event_id: int, error: str, redelivery_s: list[float]) -> None:
+    """Put a fact aside for this subscriber: due again after the next pause, a dead letter after the last one."""
+    tries = tx.connection.execute(
+        sa.select(parked.c.tries).where(parked.c.subscriber == subscriber, parked.c.event_id == event_id)
+    ).scalar_one_or_none()
+    count = (tries or 0) + 1
+    next_at = tx.now + redelivery_s[count - 1] if count <= len(redelivery_s) else None
+    values = {"tries": count, "next_at": next_at, "error": error, "at": tx.now}
+    if tries is None:
+        tx.connection.execute(parked.insert().values(subscriber=subscriber, event_id=event_id, **values))
+    else:
+        where = (parked.c.subscriber == subscriber, parked.c.event_id == event_id)
+        tx.connection.execute(parked.update().where(*where).values(**values))
+
+
+def unpark(tx: Tx, subscriber: str, event_id: int) -> None:
+    """Its handler succeeded."""
+    tx.connection.execute(parked.delete().where(parked.c.subscriber == subscriber, parked.c.event_id == event_id))
+
+
+def due(connection: sa.Connection, subscriber: str, now: float, limit: int) -> list[Logged]:
+    """Return parked facts whose pause is over."""
+    query = (
+        sa.select(event.c.id, event.c.at, event.c.type, event.c.body)
+        .join(parked, parked.c.event_id == event.c.id)
+        .where(parked.c.subscriber == subscriber, parked.c.next_at <= now)
+    )
+    return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
+
+
+def parked_facts(connection: sa.Connection, *, dead_only: bool = False) -> list[Parked]:
+    """Return what is parked, oldest first."""
+    query = sa.select(
+        parked.c.id, parked.c.subscriber, parked.c.event_id, event.c.type, parked.c.tries, parked.c.next_at, parked.c.error, parked.c.at
+    ).join(event, event.c.id == parked.c.event_id)
+    if dead_only:
+        query = query.where(parked.c.next_at.is_(None))
+    return [Parked(*row) for row in connection.execute(query.order_by(parked.c.id))]
+
+
+def replay(tx: Tx, parked_ids: list[int]) -> int:
+    """Make parked facts due now; return how many."""
+    return tx.connection.execute(parked.update().where(parked.c.id.in_(parked_ids)).values(next_at=tx.now, tries=0)).rowcount
+
+
+def history(connection: sa.Connection, entity: str, item: int) -> list[Logged]:
+    """Return every fact that moved one item, oldest first."""
+    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(
+        event.c.entity == entity, event.c.low <= item, event.c.high >= item
+    )
+    facts = (_logged(row) for row in connection.execute(query.order_by(event.c.id)))
+    return [logged for logged in facts if item in logged.fact.ids]

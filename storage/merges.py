@@ -1,0 +1,84 @@
+"""Merges: which small files wait, and which merge job takes them."""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.file import FILE_TABLE, FileState
+from domain.job import JobState, JobType, rank
+from domain.merging import Waiting
+from domain.names import unit_id
+from storage import schema
+from storage.jobs import next_id
+from storage.moves import move_all
+from storage.transaction import Tx
+
+file, job, merge_input = schema.file, schema.job, schema.merge_input
+
+
+class Input(NamedTuple):
+    """A member of a merge, in the order in which it is to be read."""
+
+    lfn: str
+    size: int
+    events: int
+    adler32: str
+
+
+def waiting(connection: sa.Connection, limit: int) -> dict[tuple[int, str], list[Waiting]]:
+    """Return the files that wait to be merged, by workflow and site; at most `limit` of them, oldest first."""
+    query = (
+        sa.select(file.c.workflow_id, file.c.site, file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at)
+        .join(job, job.c.id == file.c.job_id)
+        .where(file.c.state == FileState.UNMERGED)
+        .order_by(file.c.id)
+        .limit(limit)
+    )
+    found: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
+    for workflow_id, site, *rest in connection.execute(query):
+        found[workflow_id, site].append(Waiting(*rest))
+    return dict(found)
+
+
+def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: int) -> int:
+    """Make a merge job at the site where its inputs lie and return its id; raise StaleState if a member is taken."""
+    identity = next_id(tx.connection, job)
+    query = sa.select(sa.func.sum(file.c.events), sa.func.min(job.c.first_event)).join(job, job.c.id == file.c.job_id)
+    events, first_event = tx.connection.execute(query.where(file.c.id.in_(members))).one()
+    tx.connection.execute(
+        job.insert().values(
+            id=identity,
+            unit=unit_id("merge", workflow_id, site, identity, *members),
+            workflow_id=workflow_id,
+            type=JobType.MERGE,
+            rank=rank(JobType.MERGE, priority),
+            first_event=first_event,
+            events=events,
+            pinned=site,
+            created_at=tx.now,
+            state=JobState.NEW,
+            since=tx.now,
+        )
+    )
+    tx.emit(e.JobsCreated(ids=[identity]))
+    tx.connection.execute(merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members])
+    move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=members))
+    return identity
+
+
+def inputs(connection: sa.Connection, job_ids: list[int]) -> dict[int, list[Input]]:
+    """Return the live members of merge jobs, in the order of their events."""
+    owner = job.alias("owner")
+    query = (
+        sa.select(merge_input.c.job_id, file.c.lfn, file.c.size, file.c.events, file.c.adler32)
+        .join(file, file.c.id == merge_input.c.file_id)
+        .join(owner, owner.c.id == file.c.job_id)
+        .where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)
+        .order_by(merge_input.c.job_id, owner.c.first_event)
+    )
+    found: dict[int, list[Input]] = defaultdict(list)
+    for job_id, *rest in connection.execute(query):
+        found[job_id].append(Input(*rest))
+    return dict(found)

@@ -1,0 +1,82 @@
+"""Removals: what may go, decided in the transaction that grants it (PA-513)."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.file import FILE_TABLE, FileKind, FileState
+from domain.job import JOB_TABLE, JobState
+from domain.transfer import TransferState
+from storage import schema
+from storage.moves import move
+from storage.transaction import Tx
+
+file, job, attempt, merge_input, transfer, replica = (
+    schema.file, schema.job, schema.attempt, schema.merge_input, schema.transfer, schema.replica,
+)  # fmt: skip
+
+_ARRIVED = (TransferState.SAFE, TransferState.RELEASABLE, TransferState.RELEASED, TransferState.CANCELLED)
+
+
+class Removal(NamedTuple):
+    """A granted deletion."""
+
+    id: int
+    lfn: str
+    site: str
+    tries: int
+
+
+def grant(tx: Tx, limit: int) -> list[int]:
+    """Grant the deletion of unmerged files and return their ids.
+
+    A merged one may go when the file that holds its events is catalogued and every subscription to that file is served by
+    a verified copy; an invalid one may go at once, its events are produced again.
+    """
+    successor = file.alias("successor")
+    unserved = sa.exists().where(transfer.c.file_id == successor.c.id, transfer.c.state.not_in(_ARRIVED))
+    evidence = sa.exists().where(
+        merge_input.c.file_id == file.c.id,
+        merge_input.c.live == 1,
+        successor.c.job_id == merge_input.c.job_id,
+        successor.c.kind == FileKind.MERGED,
+        successor.c.state == FileState.CATALOGUED,
+        sa.exists().where(replica.c.file_id == successor.c.id),
+        ~unserved,
+    )
+    query = sa.select(file.c.id).where(
+        file.c.kind == FileKind.UNMERGED,
+        sa.or_(sa.and_(file.c.state == FileState.MERGED, evidence), file.c.state == FileState.INVALID),
+    )
+    ids = list(tx.connection.execute(query.order_by(file.c.id).limit(limit)).scalars())
+    return move(tx, file, FILE_TABLE, e.FilesRemoving(ids=ids), tries=0) if ids else []
+
+
+def granted(connection: sa.Connection, limit: int) -> list[Removal]:
+    """Return deletions that are granted and not confirmed."""
+    query = sa.select(file.c.id, file.c.lfn, file.c.site, file.c.tries).where(file.c.state == FileState.REMOVING)
+    return [Removal(*row) for row in connection.execute(query.order_by(file.c.id).limit(limit))]
+
+
+def removed(tx: Tx, ids: list[int]) -> None:
+    """They are gone; a job with nothing left anywhere is cleaned."""
+    moved = move(tx, file, FILE_TABLE, e.FilesRemoved(ids=ids))
+    tx.connection.execute(replica.delete().where(replica.c.file_id.in_(moved)))
+
+
+def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
+    """Storage would not delete them: tried again until `tries` are used, then listed as removefailed."""
+    tx.connection.execute(file.update().where(file.c.id.in_(ids)).values(tries=file.c.tries + 1, reason=reason[:500]))
+    spent = sa.select(file.c.id).where(file.c.id.in_(ids), file.c.tries >= tries)
+    if over := list(tx.connection.execute(spent).scalars()):
+        move(tx, file, FILE_TABLE, e.FileRemovalsFailed(ids=over, reason=reason))
+
+
+def clean_jobs(tx: Tx, limit: int) -> list[int]:
+    """Move successful jobs to cleaned of which neither small files nor directories are left."""
+    small = sa.exists().where(file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED)
+    directory = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.cleaned.is_(None))
+    query = sa.select(job.c.id).where(job.c.state == JobState.SUCCESS, ~small, ~directory)
+    ids = list(tx.connection.execute(query.limit(limit)).scalars())
+    return move(tx, job, JOB_TABLE, e.JobsCleaned(ids=ids)) if ids else []

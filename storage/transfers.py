@@ -1,0 +1,115 @@
+"""Transfer tasks: one per file and destination; every update states task, attempt and fence (TX-06)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.transfer import TRANSFER_TABLE, TransferState
+from storage import schema
+from storage.moves import move
+from storage.transaction import Tx
+
+transfer, file, replica = schema.transfer, schema.file, schema.replica
+
+
+class Transfer(NamedTuple):
+    """A task with what its mover needs."""
+
+    id: int
+    file_id: int
+    source: str
+    destination: str
+    state: TransferState
+    attempt: int
+    fence: int
+    lfn: str
+    size: int
+    adler32: str
+    sha256: str
+    wake_at: float | None
+    reason: str
+
+
+def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
+    """Ask for files at destinations: (file id, source site, destination site); a task that exists is left alone."""
+    known = sa.select(transfer.c.file_id, transfer.c.destination).where(transfer.c.file_id.in_([row[0] for row in wanted]))
+    present = {tuple(row) for row in tx.connection.execute(known)}
+    new = [row for row in wanted if (row[0], row[2]) not in present and row[1] != row[2]]
+    if not new:
+        return
+    first = int(tx.connection.execute(sa.select(sa.func.coalesce(sa.func.max(transfer.c.id), 0))).scalar_one()) + 1
+    rows = [
+        {"id": first + n, "file_id": owner, "source": source, "destination": destination, "created_at": tx.now, "state": TransferState.WANTED, "since": tx.now}
+        for n, (owner, source, destination) in enumerate(new)
+    ]
+    tx.connection.execute(transfer.insert(), rows)
+    tx.emit(e.TransfersWanted(ids=[first + n for n in range(len(new))]))
+
+
+def load(connection: sa.Connection, states: Sequence[TransferState], *, due: float | None = None, limit: int = 1000) -> list[Transfer]:
+    """Return tasks in these states, oldest first; `due`: only those whose wake time has come."""
+    columns = (*(transfer.c[name] for name in Transfer._fields[:7]), file.c.lfn, file.c.size, file.c.adler32, file.c.sha256, transfer.c.wake_at, transfer.c.reason)
+    query = sa.select(*columns).join(file, file.c.id == transfer.c.file_id).where(transfer.c.state.in_(states))
+    if due is not None:
+        query = query.where(sa.or_(transfer.c.wake_at.is_(None), transfer.c.wake_at <= due))
+    rows = connection.execute(query.order_by(transfer.c.id).limit(limit))
+    return [Transfer(*row[:4], TransferState(row[4]), *row[5:]) for row in rows]
+
+
+def offer(tx: Tx, ids: list[int]) -> list[int]:
+    """Plan, offer and accept tasks whose source lies on disk: nothing has to be staged there."""
+    planned = move(tx, transfer, TRANSFER_TABLE, e.TransfersPlanned(ids=ids), wake_at=None)
+    offered = move(tx, transfer, TRANSFER_TABLE, e.TransfersOffered(ids=planned))
+    return move(tx, transfer, TRANSFER_TABLE, e.TransfersReady(ids=offered))
+
+
+def begin(tx: Tx, task: Transfer) -> Transfer | None:
+    """Start an attempt under a new fence; None if somebody else has moved the task."""
+    if not _same(tx, task):
+        return None
+    fence = task.fence + 1
+    moved = move(tx, transfer, TRANSFER_TABLE, e.TransfersMoving(ids=[task.id]), attempt=task.attempt + 1, fence=fence)
+    return task._replace(state=TransferState.MOVING, attempt=task.attempt + 1, fence=fence) if moved else None
+
+
+def _same(tx: Tx, task: Transfer) -> bool:
+    where = (transfer.c.id == task.id, transfer.c.attempt == task.attempt, transfer.c.fence == task.fence)
+    return tx.connection.execute(sa.select(sa.func.count()).where(*where)).scalar_one() == 1
+
+
+def landed(tx: Tx, task: Transfer) -> bool:
+    """All bytes are there under the attempt's own name; False = a newer fence has taken over."""
+    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, e.TransfersLanded(ids=[task.id])))
+
+
+def verified(tx: Tx, task: Transfer, method: str) -> bool:
+    """Published and equal to the catalogue: the replica is booked with the state."""
+    if not _same(tx, task) or not move(tx, transfer, TRANSFER_TABLE, e.TransfersVerified(ids=[task.id])):
+        return False
+    tx.connection.execute(replica.insert().values(file_id=task.file_id, site=task.destination, method=method, verified_at=tx.now))
+    move(tx, transfer, TRANSFER_TABLE, e.TransfersSafe(ids=[task.id], reason="one verified disk copy"))
+    return True
+
+
+def wait(tx: Tx, task: Transfer, until: float, reason: str) -> bool:
+    """Try again later."""
+    return _same(tx, task) and bool(
+        move(tx, transfer, TRANSFER_TABLE, e.TransfersWaiting(ids=[task.id], until=until, reason=reason), wake_at=until)
+    )
+
+
+def park(tx: Tx, task: Transfer, reason: str) -> bool:
+    """A person has to look at it."""
+    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, e.TransfersParked(ids=[task.id], reason=reason)))
+
+
+def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
+    """What lies at the destination contradicts the catalogue; it is not touched."""
+    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, e.TransfersQuarantined(ids=[task.id], reason=reason)))
+
+
+def next_wake(connection: sa.Connection) -> float | None:
+    """Return when the next pause ends (UTC epoch seconds)."""
+    return connection.execute(sa.select(sa.func.min(transfer.c.wake_at)).where(transfer.c.state == TransferState.WAITING)).scalar_one()

@@ -1,0 +1,139 @@
+"""Workflows: what was asked for."""
+
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from domain import events as e
+from domain.allocation import AllocationState
+from domain.job import UNFINISHED, JobType
+from domain.spec import WorkflowSpec
+from domain.splitting import Range
+from domain.transfer import TransferState
+from domain.workflow import WORKFLOW_TABLE, WorkflowState
+from storage import schema
+from storage.moves import move
+from storage.transaction import Tx
+
+workflow, allocation, job, file, transfer = schema.workflow, schema.allocation, schema.job, schema.file, schema.transfer
+
+
+class NameTaken(Exception):
+    """Another workflow with other content has this name."""
+
+
+class Workflow(NamedTuple):
+    """A workflow with its specification; `manager` is empty for one that came from a file."""
+
+    id: int
+    name: str
+    manager: str
+    request: str
+    spec: WorkflowSpec
+    sandbox: str
+    state: WorkflowState
+    intake_open: bool
+    reason: str
+    since: float
+
+
+def spec_hash(spec: WorkflowSpec, sandbox: str) -> str:
+    """Return the hash of all that decides what is produced."""
+    import hashlib
+
+    return hashlib.sha256(msgspec.json.encode(spec, order="deterministic") + sandbox.encode()).hexdigest()
+
+
+def add(tx: Tx, spec: WorkflowSpec, *, sandbox: str, manager: str = "", request: str = "", events: int) -> tuple[int, bool]:
+    """Book a workflow and return (id, new). The same one again changes nothing; raise NameTaken if it differs."""
+    digest = spec_hash(spec, sandbox)
+    query = sa.select(workflow.c.id, workflow.c.spec_hash).where(workflow.c.name == spec.name)
+    present = tx.connection.execute(query).one_or_none()
+    if present is not None:
+        if present.spec_hash != digest:
+            raise NameTaken(f"workflow {spec.name!r} exists with other content; expected a new name, or the same content")
+        return present.id, False
+    added = tx.connection.execute(
+        workflow.insert().values(
+            name=spec.name,
+            manager=manager,
+            request=request,
+            spec=msgspec.json.encode(spec).decode(),
+            spec_hash=digest,
+            sandbox=sandbox,
+            priority=spec.priority,
+            events=events,
+            intake_open=bool(manager),
+            created_at=tx.now,
+            state=WorkflowState.ACTIVE,
+            since=tx.now,
+        )
+    )
+    assert added.inserted_primary_key is not None
+    identity = int(added.inserted_primary_key[0])
+    tx.emit(e.WorkflowsAdded(ids=[identity]))
+    return identity, True
+
+
+def load(connection: sa.Connection, *states: WorkflowState) -> dict[int, Workflow]:
+    """Return workflows by id; all of them if no state is named."""
+    query = sa.select(workflow).order_by(workflow.c.id)
+    if states:
+        query = query.where(workflow.c.state.in_(states))
+    return {row.id: _workflow(row) for row in connection.execute(query)}
+
+
+def _workflow(row: sa.Row[tuple[object, ...]]) -> Workflow:
+    spec = msgspec.json.decode(row.spec, type=WorkflowSpec)
+    state = WorkflowState(row.state)
+    return Workflow(row.id, row.name, row.manager, row.request, spec, row.sandbox, state, row.intake_open, row.reason, row.since)
+
+
+def set_intake(tx: Tx, workflow_ids: list[int], *, is_open: bool) -> None:
+    """Say whether the manager may still send ranges for these workflows."""
+    tx.connection.execute(workflow.update().where(workflow.c.id.in_(workflow_ids)).values(intake_open=is_open))
+
+
+def processing_over(connection: sa.Connection, workflow_id: int) -> bool:
+    """Whether no more small files will come: intake closed, all ranges cut, every processing job beyond its last attempt."""
+    intake = connection.execute(sa.select(workflow.c.intake_open).where(workflow.c.id == workflow_id)).scalar_one()
+    if intake:
+        return False
+    uncut = sa.exists().where(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE)
+    open_jobs = sa.exists().where(
+        job.c.workflow_id == workflow_id, job.c.state.in_(UNFINISHED), job.c.type == JobType.PROCESSING
+    )
+    return not connection.execute(sa.select(sa.or_(uncut, open_jobs))).scalar_one()
+
+
+_DELIVERED = (TransferState.VERIFIED, TransferState.SAFE, TransferState.RELEASABLE, TransferState.RELEASED, TransferState.CANCELLED)
+
+
+def complete_finished(tx: Tx) -> list[int]:
+    """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
+    ended = (AllocationState.REPORTED, AllocationState.REVOKED)
+    open_range = sa.exists().where(
+        allocation.c.workflow_id == workflow.c.id,
+        sa.or_(
+            sa.and_(workflow.c.manager == "", allocation.c.state.in_((AllocationState.ACTIVE, AllocationState.CUT))),
+            sa.and_(workflow.c.manager != "", allocation.c.state.not_in(ended)),
+        ),
+    )
+    any_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id)
+    moving = sa.exists().where(
+        file.c.workflow_id == workflow.c.id, transfer.c.file_id == file.c.id, transfer.c.state.not_in(_DELIVERED)
+    )
+    done = sa.select(workflow.c.id).where(
+        workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range, ~moving
+    )
+    ids = list(tx.connection.execute(done).scalars())
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids)) if ids else []
+
+
+def ranges(connection: sa.Connection, workflow_id: int) -> list[Range]:
+    """Return the event ranges that this agent was given for a workflow and still holds."""
+    query = sa.select(allocation.c.first_event, allocation.c.events).where(
+        allocation.c.workflow_id == workflow_id, allocation.c.state != AllocationState.REVOKED
+    )
+    return [Range(*row) for row in connection.execute(query.order_by(allocation.c.first_event))]
