@@ -2,24 +2,12 @@
 
 from collections.abc import Iterator
 from math import ceil
-from typing import NamedTuple
 
+from domain.ranges import Range
 from domain.spec import WorkflowSpec
 
 MAX_SEED = 900_000_000
 """Largest seed that Pythia 8 takes (Random:seed)."""
-
-
-class Range(NamedTuple):
-    """`events` event numbers from `first` on."""
-
-    first: int
-    events: int
-
-    @property
-    def end(self) -> int:
-        """The number after the last one."""
-        return self.first + self.events
 
 
 def cut(whole: Range, events_per_job: int, *, done: int = 0, limit: int | None = None) -> Iterator[Range]:

@@ -13,7 +13,7 @@ from domain.report import JobReport, OutputReport
 from storage import schema
 from storage.attempts import Failure, fail
 from storage.datasets import dataset_id
-from storage.jobs import Job, exhaust, next_id, requeue
+from storage.jobs import Job, next_id, requeue
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -164,7 +164,7 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
     reason = f"merge job {outcome.job.id}: {outcome.failure.text}"
     move(tx, file, FILE_TABLE, e.FilesReturned(ids=[row.id for row in members if row.id not in spoiled], reason=reason))
     move(tx, file, FILE_TABLE, e.FilesInvalidated(ids=[row.id for row in bad], reason=reason))
-    exhaust(tx, [outcome.job.id], "its inputs went back: another merge job takes them")
+    move(tx, job, JOB_TABLE, e.JobsKilled(ids=[outcome.job.id], reason="its inputs went back: another merge job takes them"))
     requeue(tx, sorted({row.job_id for row in bad}), "its output was damaged before it was merged")
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import JobState, JobType
-from domain.splitting import Range
+from domain.ranges import Range
 from storage import schema
 from storage.moves import move
 from storage.transaction import Tx

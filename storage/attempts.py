@@ -102,11 +102,11 @@ def codes(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, tuple[
 
 def submitted(tx: Tx, accepted: Mapping[int, str]) -> None:
     """The batch system has these jobs (job id -> its own id for the attempt)."""
-    ids = move(tx, job, JOB_TABLE, e.JobsSubmitted(ids=list(accepted)))
-    if ids:
+    move(tx, job, JOB_TABLE, e.JobsSubmitted(ids=list(accepted)))  # one that was seen running already stays so
+    if accepted:
         where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
         change = attempt.update().where(*where).values(batch_id=sa.bindparam("batch"), submitted_at=tx.now)
-        tx.connection.execute(change, [{"owner": owner, "batch": accepted[owner]} for owner in ids])
+        tx.connection.execute(change, [{"owner": owner, "batch": batch} for owner, batch in accepted.items()])
 
 
 def started(tx: Tx, seen: Mapping[int, Seen]) -> None:
@@ -170,18 +170,19 @@ def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason
 
 
 def to_clean(connection: sa.Connection, target: str, limit: int) -> list[str]:
-    """Return tokens of closed attempts whose directories are still at the target."""
-    query = sa.select(attempt.c.token).where(attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
-    return list(connection.execute(query.limit(limit)).scalars())
+    """Return tokens of attempts that have ended and are accounted, whose directories are still at the target."""
+    return _left_behind(connection, target, limit, attempt.c.outcome != "killed")
+
+
+def killed(connection: sa.Connection, target: str, limit: int) -> list[str]:
+    """Return tokens of attempts that were ended on command and may still be at the target."""
+    return _left_behind(connection, target, limit, attempt.c.outcome == "killed")
+
+
+def _left_behind(connection: sa.Connection, target: str, limit: int, which: sa.ColumnElement[bool]) -> list[str]:
+    where = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None), which)
+    return list(connection.execute(sa.select(attempt.c.token).where(*where).limit(limit)).scalars())
 
 
 def cleaned(tx: Tx, tokens: Sequence[str]) -> None:
     tx.connection.execute(attempt.update().where(attempt.c.token.in_(list(tokens))).values(cleaned=1))
-
-
-def to_cancel(connection: sa.Connection, target: str, tokens: Sequence[str]) -> list[str]:
-    """Return which of the tokens that the batch system holds belong to attempts that were ended on command or fenced."""
-    query = sa.select(attempt.c.token).where(
-        attempt.c.target == target, attempt.c.token.in_(list(tokens)), attempt.c.live.is_(None), attempt.c.cleaned.is_(None)
-    )
-    return list(connection.execute(query).scalars())

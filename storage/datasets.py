@@ -143,16 +143,18 @@ def registered(connection: sa.Connection, limit: int) -> list[int]:
 
 def files(connection: sa.Connection, name: str | None = None, limit: int = 100_000) -> list[CataloguedFile]:
     """Return the merged files of a dataset, or of all, with their parents: the LFNs that were merged into them."""
+    return _files(connection, sa.true() if name is None else dataset.c.name == name, limit)
+
+
+def _files(connection: sa.Connection, where: sa.ColumnElement[bool], limit: int = 100_000) -> list[CataloguedFile]:
     query = (
         sa.select(
             file.c.id, file.c.lfn, dataset.c.name, block.c.name, file.c.site, file.c.size, file.c.events, file.c.adler32, file.c.sha256, file.c.job_id
         )
         .join(dataset, dataset.c.id == file.c.dataset_id)
         .join(block, block.c.id == file.c.block_id)
-        .where(file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED)
+        .where(file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED, where)
     )
-    if name is not None:
-        query = query.where(dataset.c.name == name)
     rows = connection.execute(query.order_by(file.c.id).limit(limit)).all()
     parents: dict[int, list[str]] = defaultdict(list)
     source = sa.select(merge_input.c.job_id, file.c.lfn).join(file, file.c.id == merge_input.c.file_id)
@@ -161,3 +163,28 @@ def files(connection: sa.Connection, name: str | None = None, limit: int = 100_0
     return [CataloguedFile(*row[:9], tuple(sorted(parents[row.job_id]))) for row in rows]
 
 
+
+
+class Place(NamedTuple):
+    """Where a merged file was made, and for which workflow."""
+
+    file_id: int
+    site: str
+    workflow_id: int
+
+
+def places(connection: sa.Connection, file_ids: Sequence[int]) -> list[Place]:
+    query = sa.select(file.c.id, file.c.site, file.c.workflow_id).where(file.c.id.in_(list(file_ids)))
+    return [Place(*row) for row in connection.execute(query.order_by(file.c.id))]
+
+
+def files_of_allocation(connection: sa.Connection, allocation_id: int) -> list[CataloguedFile]:
+    """Return the merged files that hold events of an allocation; one may hold events of others too."""
+    small = file.alias("small")
+    made = sa.select(job.c.id).where(job.c.allocation_id == allocation_id)
+    merged = (
+        sa.select(merge_input.c.job_id)
+        .join(small, small.c.id == merge_input.c.file_id)
+        .where(small.c.job_id.in_(made), merge_input.c.live == 1)
+    )
+    return _files(connection, sa.or_(file.c.job_id.in_(made), file.c.job_id.in_(merged)))

@@ -8,16 +8,19 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
-from domain.job import AT_TARGET, JOB_TABLE, WAITING, JobState, JobType, rank
+from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, WAITING, JobState, JobType, rank
 from domain.names import unit_id
 from domain.spec import WorkflowSpec
-from domain.splitting import Range
+from domain.ranges import Range
 from storage import schema
 from storage.allocations import Allocation, credit
 from storage.moves import move
 from storage.transaction import Tx
 
 job, allocation, workflow, attempt = schema.job, schema.allocation, schema.workflow, schema.attempt
+
+
+KILLABLE = UNFINISHED
 
 
 class Job(NamedTuple):
@@ -204,3 +207,16 @@ def matching(connection: sa.Connection, *, workflow_name: str | None = None, sta
     if states:
         query = query.where(job.c.state.in_(list(states)))
     return [_job(row) for row in connection.execute(query.order_by(job.c.id.desc()).limit(limit))]
+
+
+def take_back(tx: Tx, lease_s: float) -> list[int]:
+    """Return released jobs to the queue that no submitter has taken within the lease (PA-204)."""
+    stale = sa.select(job.c.id).where(job.c.state == JobState.RELEASED, job.c.since <= tx.now - lease_s)
+    ids = list(tx.connection.execute(stale).scalars())
+    return move(tx, job, JOB_TABLE, e.JobsReturned(ids=ids, reason="not taken by its target in time")) if ids else []
+
+
+def kill_of_allocation(tx: Tx, allocation_id: int, reason: str) -> list[int]:
+    """End all unfinished jobs of a range that is no longer ours."""
+    query = sa.select(job.c.id).where(job.c.allocation_id == allocation_id, job.c.state.in_(KILLABLE))
+    return kill(tx, list(tx.connection.execute(query).scalars()), reason)

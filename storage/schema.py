@@ -166,7 +166,7 @@ attempt = sa.Table(
     sa.UniqueConstraint("job_id", "live"),
     sa.CheckConstraint("live = 1 OR live IS NULL", name="live"),
     sa.CheckConstraint("outcome IN ('success', 'failed', 'lost', 'killed', 'void')", name="outcome"),
-    sa.Index(None, "target", "live"),
+    sa.Index(None, "target", "live", "cleaned"),
     sa.Index(None, "outcome", "exit_code"),
 )
 

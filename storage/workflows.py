@@ -1,15 +1,16 @@
 """Workflows: what was asked for."""
 
+import hashlib
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from domain import events as e
-from domain.allocation import AllocationState
+from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import UNFINISHED, JobType
 from domain.spec import WorkflowSpec
-from domain.splitting import Range
+from domain.ranges import Range
 from domain.transfer import TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
 from storage import schema
@@ -40,23 +41,26 @@ class Workflow(NamedTuple):
 
 def spec_hash(spec: WorkflowSpec, sandbox: str) -> str:
     """Return the hash of all that decides what is produced."""
-    import hashlib
-
     return hashlib.sha256(msgspec.json.encode(spec, order="deterministic") + sandbox.encode()).hexdigest()
 
 
-def add(tx: Tx, spec: WorkflowSpec, *, sandbox: str, manager: str = "", request: str = "", events: int) -> tuple[int, bool]:
-    """Book a workflow and return (id, new). The same one again changes nothing; raise NameTaken if it differs."""
+def add(
+    tx: Tx, spec: WorkflowSpec, *, name: str, sandbox: str, events: int, manager: str = "", request: str = ""
+) -> tuple[int, bool]:
+    """Book a workflow and return (id, new). The same one again changes nothing; raise NameTaken if it differs.
+
+    `events` are the event numbers to be worked through, `sandbox` the sha256 of its files or "".
+    """
     digest = spec_hash(spec, sandbox)
-    query = sa.select(workflow.c.id, workflow.c.spec_hash).where(workflow.c.name == spec.name)
+    query = sa.select(workflow.c.id, workflow.c.spec_hash).where(workflow.c.name == name)
     present = tx.connection.execute(query).one_or_none()
     if present is not None:
         if present.spec_hash != digest:
-            raise NameTaken(f"workflow {spec.name!r} exists with other content; expected a new name, or the same content")
+            raise NameTaken(f"workflow {name!r} exists with other content; expected a new name, or the same content")
         return present.id, False
     added = tx.connection.execute(
         workflow.insert().values(
-            name=spec.name,
+            name=name,
             manager=manager,
             request=request,
             spec=msgspec.json.encode(spec).decode(),
@@ -113,13 +117,7 @@ _DELIVERED = (TransferState.VERIFIED, TransferState.SAFE, TransferState.RELEASAB
 def complete_finished(tx: Tx) -> list[int]:
     """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
     ended = (AllocationState.REPORTED, AllocationState.REVOKED)
-    open_range = sa.exists().where(
-        allocation.c.workflow_id == workflow.c.id,
-        sa.or_(
-            sa.and_(workflow.c.manager == "", allocation.c.state.in_((AllocationState.ACTIVE, AllocationState.CUT))),
-            sa.and_(workflow.c.manager != "", allocation.c.state.not_in(ended)),
-        ),
-    )
+    open_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id, allocation.c.state.not_in(ended))
     any_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id)
     moving = sa.exists().where(
         file.c.workflow_id == workflow.c.id, transfer.c.file_id == file.c.id, transfer.c.state.not_in(_DELIVERED)
@@ -137,3 +135,34 @@ def ranges(connection: sa.Connection, workflow_id: int) -> list[Range]:
         allocation.c.workflow_id == workflow_id, allocation.c.state != AllocationState.REVOKED
     )
     return [Range(*row) for row in connection.execute(query.order_by(allocation.c.first_event))]
+
+
+def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[int]:
+    """Pause or resume a workflow by name; return the ids changed. Raise LookupError for an unknown name."""
+    identity = tx.connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
+    if identity is None:
+        raise LookupError(f"no workflow {name!r}")
+    event = e.WorkflowsPaused(ids=[identity], reason=reason) if hold else e.WorkflowsResumed(ids=[identity], reason=reason)
+    return [identity] if dry_run else move(tx, workflow, WORKFLOW_TABLE, event)
+
+
+def reopen(tx: Tx, job_ids: list[int]) -> list[int]:
+    """Take completed workflows up again of which jobs were requeued."""
+    owners = sa.select(workflow.c.id).where(
+        workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), workflow.c.state == WorkflowState.COMPLETED
+    )
+    ids = list(tx.connection.execute(owners).scalars())
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsResumed(ids=ids, reason="jobs were retried")) if ids else []
+
+
+def close_intake(tx: Tx, manager: str) -> None:
+    """The manager has no more work for us now: what is left of its workflows is the end of them."""
+    tx.connection.execute(workflow.update().where(workflow.c.manager == manager).values(intake_open=False))
+
+
+def settle_own(tx: Tx) -> None:
+    """Workflows without a manager have nobody to report to: their finished ranges are reported at once."""
+    query = sa.select(allocation.c.id).join(workflow, workflow.c.id == allocation.c.workflow_id)
+    ids = list(tx.connection.execute(query.where(workflow.c.manager == "", allocation.c.state == AllocationState.DONE)).scalars())
+    if ids:
+        move(tx, allocation, ALLOCATION_TABLE, e.AllocationsReported(ids=ids, reason="no manager to tell"))

@@ -226,7 +226,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('token', name=op.f('uq_attempt_token'))
     )
     op.create_index(op.f('ix_attempt_outcome_exit_code'), 'attempt', ['outcome', 'exit_code'], unique=False)
-    op.create_index(op.f('ix_attempt_target_live'), 'attempt', ['target', 'live'], unique=False)
+    op.create_index(op.f('ix_attempt_target_live_cleaned'), 'attempt', ['target', 'live', 'cleaned'], unique=False)
     op.create_table('file',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('lfn', sa.String(length=500, collation='utf8mb4_bin').with_variant(sa.String(length=500), 'sqlite'), nullable=False),

@@ -1,0 +1,200 @@
+"""Allocation: asks one ProdMgr for event ranges, keeps their leases alive and reports what became of them.
+
+Every call that changes something is in the outbox with its own id before it is made; after a crash it is repeated with
+that id, and the manager answers as it did the first time.
+Follows: AllocationsDone. Writes: AllocationsAcquired, AllocationsReported, AllocationsRevoked. Asks: injector.
+Settings: the [[prodmgr]] table.
+"""
+
+import asyncio
+
+import msgspec
+
+from actors.messages import Refused, Submitted, SubmitWorkflow
+from actors.stage import NOTHING, Effect, Stage
+from actors.world import World
+from backends.prodmgr.base import DeliveredFile, Offer, ProdMgr, ProdMgrError, Progress
+from config.settings import ProdMgrSettings
+from domain.allocation import AllocationState
+from domain.events import AllocationsDone, JobsReleased
+from domain.ranges import Range
+from storage import alerts, allocations, datasets, jobs, outbox, workflows
+from storage.log import Logged
+from storage.outbox import Call
+from storage.store import Tx
+
+LIVE = (AllocationState.ACTIVE, AllocationState.CUT, AllocationState.DONE)
+
+
+class Acquire(msgspec.Struct, frozen=True):
+    """Body of an outbox row: how many events were asked for."""
+
+    max_events: int
+
+
+class Allocation(Stage):
+    follows = (AllocationsDone,)
+    woken_by = (JobsReleased,)
+
+    def __init__(self, world: World, settings: ProdMgrSettings) -> None:
+        super().__init__(world)
+        self.settings = settings
+        self.manager: ProdMgr = world.managers[settings.name]
+        self._renewed_at = 0.0
+        self._ask_again_at = 0.0
+
+    @property
+    def sweep_s(self) -> float:
+        return min(self.settings.poll_s, self.world.settings.events.sweep_s)
+
+    async def on_fact(self, logged: Logged) -> Effect:
+        done = await self.store.read(lambda c: allocations.by_id(c, logged.fact.ids))
+        ours = await self._workflows()
+        mine = [item for item in done if item.workflow_id in ours]
+        if not mine:
+            return NOTHING
+
+        def ask(tx: Tx) -> None:
+            for item in mine:
+                outbox.put(tx, self.settings.name, "report", f"report-{item.id:08d}-{item.fence}", "{}", item.id)
+
+        return ask
+
+    async def _workflows(self) -> dict[int, workflows.Workflow]:
+        every = await self.store.read(workflows.load)
+        return {key: item for key, item in every.items() if item.manager == self.settings.name}
+
+    async def work(self) -> bool:
+        now = self.clock.time()
+        if now >= self._ask_again_at and await self._wants_more():
+            self._ask_again_at = now + self.settings.poll_s
+            await self._ask_for_more()
+        for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name, now)):
+            await self._make(call)
+        if now - self._renewed_at >= self.settings.renew_s:
+            self._renewed_at = now
+            await self._renew()
+        return False
+
+    async def _wants_more(self) -> bool:
+        if any(call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))):
+            return False
+        return await self.store.read(jobs.waiting_count) < self.settings.low
+
+    async def _ask_for_more(self) -> None:
+        body = msgspec.json.encode(Acquire(self.settings.max_events)).decode()
+        call_id = f"acquire-{self.world.chance.getrandbits(96):024x}"
+        await self.write(lambda tx: outbox.put(tx, self.settings.name, "acquire", call_id, body))
+
+    async def _make(self, call: Call) -> None:
+        try:
+            async with asyncio.timeout(self.settings.call_deadline_s):
+                await (self._acquire(call) if call.kind == "acquire" else self._report(call))
+        except (ProdMgrError, TimeoutError, Refused) as error:
+            await self._failed(call, error)
+
+    async def _failed(self, call: Call, error: Exception) -> None:
+        """Put the call off, or give it up with an alert if repeating cannot help."""
+        self.log.warning("%s %s: %s", call.kind, call.call_id, error)
+        hopeless = isinstance(error, ProdMgrError) and not error.transient
+        pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0**call.tries)
+        retry_after = getattr(error, "retry_after", None)
+
+        def book(tx: Tx) -> None:
+            alerts.raise_alert(tx, "error" if hopeless else "warning", f"prodmgr-{call.kind}", self.settings.name, str(error))
+            if hopeless:
+                outbox.answered(tx, call, f"refused: {error}")
+                if call.subject is not None:
+                    allocations.revoke(tx, call.subject, str(error))
+            else:
+                outbox.postponed(tx, call, tx.now + (retry_after or pause))
+
+        await self.write(book)
+
+    async def _acquire(self, call: Call) -> None:
+        asked = msgspec.json.decode(call.body, type=Acquire)
+        sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
+        offer = await self.manager.acquire(call.call_id, max_events=asked.max_events, sites=sites)
+        owners = {lease.request: await self._workflow_of(lease.request) for lease in offer.allocations}
+        await self.write(lambda tx: self._book(tx, call, offer, owners))
+        if offer.allocations:
+            self._ask_again_at = 0.0
+
+    def _book(self, tx: Tx, call: Call, offer: Offer, owners: dict[int, int]) -> None:
+        if not outbox.answered(tx, call, msgspec.json.encode(offer).decode()):
+            return
+        for lease in offer.allocations:
+            span = Range(lease.first_event, lease.events)
+            name = f"{self.settings.name}:{lease.id}.{lease.fence}"
+            allocations.acquire(tx, owners[lease.request], name, span, fence=lease.fence, lease_until=lease.lease_until)
+        workflows.set_intake(tx, list(owners.values()), is_open=True)
+        if not offer.allocations:
+            workflows.close_intake(tx, self.settings.name)
+        for kind in ("acquire", "report", "renew"):
+            alerts.close_alert(tx, f"prodmgr-{kind}", self.settings.name)
+
+    async def _workflow_of(self, request: int) -> int:
+        """Return our workflow for a request; fetch it and have it injected if it is new."""
+        for item in (await self._workflows()).values():
+            if item.request == str(request):
+                return item.id
+        fetched = await self.manager.workflow(request)
+        archive = await self.manager.sandbox(fetched.sandbox_sha256) if fetched.sandbox_sha256 else b""
+        order = SubmitWorkflow(
+            spec=fetched.spec, sandbox=archive, name=f"{fetched.spec.name}-r{request}", manager=self.settings.name, request=str(request)
+        )
+        assert self.system is not None
+        taken: Submitted = await self.system.ref("injector").ask(order)
+        return taken.workflow
+
+    async def _report(self, call: Call) -> None:
+        assert call.subject is not None
+        identity = call.subject
+        item = (await self.store.read(lambda c: allocations.by_id(c, [identity])))[0]
+        merged, lost = await self.store.read(lambda c: allocations.ledger(c, identity))
+        files = await self.store.read(lambda c: datasets.files_of_allocation(c, identity))
+        delivered = [
+            DeliveredFile(lfn=file.lfn, events=file.events, size=file.size, adler32=file.adler32, sha256=file.sha256, site=file.site)
+            for file in files
+        ]
+        number = int(item.remote_id.rpartition(":")[2].partition(".")[0])
+        decision = await self.manager.report(call.call_id, number, item.fence, done=merged, lost=lost, files=delivered)
+        self.log.info("allocation %s: %s", item.remote_id, decision)
+
+        def book(tx: Tx) -> None:
+            if outbox.answered(tx, call, msgspec.json.encode(decision).decode()):
+                allocations.reported(tx, identity)
+
+        await self.write(book)
+        self._ask_again_at = 0.0
+
+    async def _renew(self) -> None:
+        mine = await self._workflows()
+        for item in await self.store.read(lambda c: allocations.load(c, *LIVE)):
+            if item.workflow_id in mine:
+                await self._renew_one(item)
+
+    async def _renew_one(self, item: allocations.Allocation) -> None:
+        number = int(item.remote_id.rpartition(":")[2].partition(".")[0])
+        call_id = f"renew-{self.world.chance.getrandbits(96):024x}"
+        progress = Progress(done=item.merged_events, queued=item.cut_events - item.merged_events - item.lost_events, failed=item.lost_events)
+        try:
+            async with asyncio.timeout(self.settings.call_deadline_s):
+                lease = await self.manager.renew(call_id, number, item.fence, progress)
+        except (ProdMgrError, TimeoutError) as error:
+            await self._not_renewed(item, error)
+            return
+        await self.write(lambda tx: allocations.renewed(tx, item.id, lease.lease_until))
+
+    async def _not_renewed(self, item: allocations.Allocation, error: Exception) -> None:
+        gone = isinstance(error, ProdMgrError) and not error.transient
+
+        def book(tx: Tx) -> None:
+            alerts.raise_alert(tx, "warning", "prodmgr-renew", self.settings.name, f"allocation {item.remote_id}: {error}")
+            if gone:
+                allocations.revoke(tx, item.id, str(error))
+                jobs.kill_of_allocation(tx, item.id, f"the lease of allocation {item.remote_id} is gone: {error}")
+
+        await self.write(book)
+
+

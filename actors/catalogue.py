@@ -1,0 +1,46 @@
+"""Catalogue: books merged files in datasets and blocks, and asks for their transfer, in one transaction.
+
+Follows: MergedRegistered. Writes: FilesCatalogued, BlocksOpened, BlocksClosed, JobsSucceeded, AllocationsDone, TransfersWanted.
+Settings: the [catalogue] table; the workflow's deliver_to.
+"""
+
+from actors.stage import Effect, Stage
+from domain.events import MergedRegistered, WorkflowsCompleted
+from storage import datasets, transfers, workflows
+from storage.datasets import BlockLimits
+from storage.log import Logged
+from storage.store import Tx
+
+
+class Catalogue(Stage):
+    follows = (MergedRegistered,)
+    woken_by = (WorkflowsCompleted,)
+
+    @property
+    def sweep_s(self) -> float:
+        return self.world.settings.catalogue.sweep_s
+
+    @property
+    def limits(self) -> BlockLimits:
+        settings = self.world.settings.catalogue
+        return BlockLimits(
+            settings.block_max_files, settings.block_max_bytes, settings.block_max_events, settings.block_max_age_s
+        )
+
+    async def on_fact(self, logged: Logged) -> Effect:
+        known = await self.store.read(workflows.load)
+
+        def book(tx: Tx) -> None:
+            booked = datasets.book(tx, logged.fact.ids, self.limits)
+            wanted = [
+                (place.file_id, place.site, destination)
+                for place in datasets.places(tx.connection, booked)
+                for destination in known[place.workflow_id].spec.deliver_to
+            ]
+            transfers.want(tx, wanted)
+
+        return book
+
+    async def work(self) -> bool:
+        await self.write(lambda tx: datasets.close_aged(tx, self.limits.age_s))
+        return False

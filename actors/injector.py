@@ -1,0 +1,79 @@
+"""Injector: takes on workflows and says when they are complete.
+
+Takes: SubmitWorkflow, HoldWorkflow. Woken by: allocations that are done or reported, transfers that arrived.
+Writes: WorkflowsAdded, AllocationsAcquired (for a workflow of its own, without a manager), WorkflowsPaused, WorkflowsResumed,
+AllocationsReported (own workflows: nobody to tell), WorkflowsCompleted.
+Settings: events.sweep_s.
+"""
+
+from typing import Any
+
+from actors.messages import Changed, HoldWorkflow, Refused, Submitted, SubmitWorkflow
+from actors.stage import Stage
+from domain.events import AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersCancelled, TransfersSafe
+from domain.ranges import Range
+from domain.spec import WorkflowSpec
+from domain.splitting import generated_events
+from storage import allocations, workflows
+from storage.store import Tx
+from storage.workflows import NameTaken
+
+
+class Injector(Stage):
+    woken_by = (AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersSafe, TransfersCancelled)
+
+    async def on_command(self, message: Any) -> Any:
+        match message:
+            case SubmitWorkflow():
+                return await self._submit(message)
+            case HoldWorkflow():
+                return await self._hold(message)
+        return await super().on_command(message)
+
+    async def _submit(self, order: SubmitWorkflow) -> Submitted:
+        spec = order.spec
+        self._check_places(spec)
+        name = order.name or spec.name
+        events = generated_events(spec)
+        jobs = -(-events // spec.events_per_job)
+        if order.dry_run:
+            return Submitted(workflow=0, name=name, new=True, events=events, jobs=jobs)
+        sandbox = self.world.sandboxes.put(order.sandbox)
+
+        def take_on(tx: Tx) -> tuple[int, bool]:
+            added = workflows.add(
+                tx, spec, name=name, sandbox=sandbox, events=events, manager=order.manager, request=order.request
+            )
+            if added[1] and not order.manager:
+                allocations.acquire(tx, added[0], f"local:{name}", Range(spec.first_event, events))
+            return added
+
+        try:
+            identity, new = await self.write(take_on)
+        except NameTaken as error:
+            raise Refused(str(error)) from None
+        return Submitted(workflow=identity, name=name, new=new, events=events, jobs=jobs)
+
+    def _check_places(self, spec: WorkflowSpec) -> None:
+        known = sorted(self.world.settings.sites)
+        for key, names in (("sites", spec.sites), ("deliver_to", spec.deliver_to)):
+            for name in names:
+                if name not in self.world.settings.sites:
+                    raise Refused(f"{key}: no site {name!r}; expected one of {', '.join(known)}")
+        if spec.sites and not any(self.world.settings.sites[name].targets for name in spec.sites):
+            raise Refused(f"sites: none of {', '.join(spec.sites)} has a batch target")
+
+    async def _hold(self, order: HoldWorkflow) -> Changed:
+        def hold(tx: Tx) -> list[int]:
+            return workflows.hold(tx, order.workflow, hold=order.hold, reason=order.reason, dry_run=order.dry_run)
+
+        try:
+            return Changed(ids=await self.write(hold))
+        except LookupError as error:
+            raise Refused(str(error.args[0])) from None
+
+    async def work(self) -> bool:
+        await self.write(workflows.settle_own)
+        for identity in await self.write(workflows.complete_finished):
+            self.log.info("workflow %d is complete", identity)
+        return False

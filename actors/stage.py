@@ -1,0 +1,118 @@
+"""The shape that all stages share: follow facts with a cursor, do what the rows say, wait for message or tick."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from actors.messages import Crash, Wake
+from actors.world import World
+from domain.events import Event
+from storage import log
+from storage.errors import StoreAway
+from storage.log import Logged
+from storage.store import Tx
+from supervisors import AsyncioActor, Tick
+
+T = TypeVar("T")
+Effect = Callable[[Tx], object]
+"""What a fact brings about, as one unit of writing."""
+
+NOTHING: Effect = lambda _tx: None  # noqa: E731
+
+
+class Stage(AsyncioActor):
+    """One stage of the work.
+
+    `follows`: facts that are each handed to `on_fact` at least once, in order; what it returns is written together with
+    the cursor, so that the effect is there exactly once. `woken_by`: facts after which `work` looks at the rows anew.
+    Facts that arrive while the stage is away wait in the log.
+    """
+
+    follows: ClassVar[tuple[type[Event], ...]] = ()
+    woken_by: ClassVar[tuple[type[Event], ...]] = ()
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.store = world.store
+        self.waits_for = ""
+        self._position = 0
+
+    @property
+    def sweep_s(self) -> float:
+        """Longest time between two looks without having been woken, in seconds."""
+        return self.world.settings.events.sweep_s
+
+    async def work(self) -> bool:
+        """Do what the rows ask for now; True = there is more to do at once."""
+        return False
+
+    async def on_fact(self, logged: Logged) -> Effect:
+        """Return the effect of one fact; anything raised parks the fact for this stage."""
+        raise NotImplementedError(f"{self.name} follows {type(logged.fact).__name__} and does not handle it")
+
+    async def on_command(self, message: Any) -> Any:
+        """Carry out a command."""
+        return await super().on_receive(message)
+
+    async def on_start(self) -> None:
+        if self.follows:
+            self._position = await self.write(lambda tx: log.begin(tx, self.name))
+        self.world.hear(self.actor_ref, (*self.follows, *self.woken_by))
+        self.tick("sweep", self.sweep_s, first=0.0)
+
+    async def on_receive(self, message: Any) -> Any:
+        match message:
+            case Wake() | Tick():
+                if await self._round():
+                    self.actor_ref.tell(Wake(), unique=True)
+                return None
+            case Crash():
+                if not self.world.settings.admin.faults:
+                    raise PermissionError("admin.faults is off")
+                raise RuntimeError("crashed on command")
+        return await self.on_command(message)
+
+    async def write(self, unit: Callable[[Tx], T], cause: int | None = None) -> T:
+        """Write on behalf of this stage."""
+        return await self.store.write(unit, sender=self.name, cause=cause)
+
+    async def _round(self) -> bool:
+        more = bool(self.follows) and await self._follow()
+        return await self.work() or more
+
+    async def _follow(self) -> bool:
+        batch = self.world.settings.events.batch
+        now = self.clock.time()
+        for parked in await self.store.read(lambda c: log.due(c, self.name, now, batch)):
+            await self._take(parked, parked_before=True)
+        facts = await self.store.read(lambda c: log.after(c, self._position, self.follows, batch))
+        for logged in facts:
+            await self._take(logged, parked_before=False)
+        return len(facts) == batch
+
+    async def _take(self, logged: Logged, *, parked_before: bool) -> None:
+        """Handle one fact: effect and cursor in one transaction, or the fact parked and the cursor moved on."""
+
+        def done(tx: Tx) -> None:
+            effect(tx)
+            if parked_before:
+                log.unpark(tx, self.name, logged.id)
+            log.advance(tx, self.name, logged.id)
+
+        try:
+            effect = await self.on_fact(logged)
+            await self.write(done, cause=logged.id)
+        except StoreAway:
+            raise
+        except Exception:
+            error = traceback.format_exc()
+            self.log.exception("fact %d (%s) is parked", logged.id, type(logged.fact).__name__)
+            pauses = list(self.world.settings.events.redelivery_s)
+
+            def aside(tx: Tx) -> None:
+                log.park(tx, self.name, logged.id, error, pauses)
+                log.advance(tx, self.name, logged.id)
+
+            await self.write(aside)
+        self._position = max(self._position, logged.id)

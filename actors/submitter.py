@@ -1,0 +1,147 @@
+"""Submitter: hands released jobs to one target, each at most once.
+
+Intent with token first, then the call, then its result. In any doubt (a crash, a time-out, an error in the middle) it asks the
+target for the tokens before it does anything else: an attempt that is found is adopted, one that is not was never
+submitted and is closed as our own fault.
+Woken by: JobsReleased. Writes: JobsSubmitting, JobsSubmitted, JobsFailed.
+Settings: the target's max_submit, tracker.call_deadline_s.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from actors.messages import Wake
+from actors.stage import Stage
+from actors.world import World
+from backends.batch.base import BatchError, JobDescription, Verdict
+from domain import jobspec
+from domain.events import JobsReleased
+from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
+from domain.job import JobState, JobType
+from domain.jobspec import Assignment, MergeInput, Surroundings
+from storage import alerts, attempts, jobs, merges, workflows
+from storage.attempts import Attempt, Failure
+from storage.jobs import Job
+from storage.store import Tx
+from storage.workflows import Workflow
+
+PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""Waits while the target does not answer."""
+
+
+class Submitter(Stage):
+    woken_by = (JobsReleased,)
+
+    def __init__(self, world: World, target: str) -> None:
+        super().__init__(world)
+        self.target = target
+        self.site, self.settings = world.targets()[target]
+        self.batch = world.batches[target]
+        self.in_doubt = True
+        self._silent = 0
+
+    async def on_start(self) -> None:
+        await self.batch.open()
+        await super().on_start()
+
+    async def work(self) -> bool:
+        limit = min(self.settings.max_submit, self.batch.capabilities.max_submit)
+        try:
+            if self.in_doubt:
+                await self._settle()
+            released = await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.RELEASED, limit=limit))
+            if released:
+                await self._submit(released)
+        except (BatchError, TimeoutError) as error:
+            await self._no_answer(error)
+            return False
+        if self._silent:
+            self._silent = 0
+            await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
+        return len(released) == limit
+
+    async def _no_answer(self, error: Exception) -> None:
+        pause = PAUSES_S[min(self._silent, len(PAUSES_S) - 1)]
+        self._silent += 1
+        self.waits_for = f"target {self.target} does not take jobs: {error or 'no answer in time'}"
+        self.log.warning("%s; next try in %g s", self.waits_for, pause)
+        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, self.waits_for))
+        self.after(pause, Wake(), key="again")
+
+    async def _settle(self) -> None:
+        """Find out about every attempt whose submission has no recorded result."""
+        open_jobs = await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.SUBMITTING))
+        if open_jobs:
+            live = await self.store.read(lambda c: attempts.live(c, [job.id for job in open_jobs]))
+            async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+                found = await self.batch.find([attempt.token for attempt in live.values()])
+            adopted = {owner: found[item.token].batch_id for owner, item in live.items() if item.token in found}
+            absent = [Failure(owner, NEVER_SUBMITTED, "not known to the batch system") for owner in live if owner not in adopted]
+
+            def settle(tx: Tx) -> None:
+                attempts.submitted(tx, adopted)
+                attempts.fail(tx, absent, outcome="void", reason="never submitted")
+
+            await self.write(settle)
+            self.log.info("settled %d open submissions: %d adopted, %d never made", len(live), len(adopted), len(absent))
+        self.in_doubt = False
+
+    async def _submit(self, released: Sequence[Job]) -> None:
+        tokens = {job.id: f"{self.world.chance.getrandbits(128):032x}" for job in released}
+        made = await self.write(lambda tx: attempts.intend(tx, [job.id for job in released], self.site, self.target, tokens))
+        self.in_doubt = True
+        descriptions, unfit = await self._describe(made, {job.id: job for job in released})
+        if unfit:
+            await self.write(lambda tx: attempts.fail(tx, unfit, reason="no specification could be written"))
+        if descriptions:
+            async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+                verdicts = await self.batch.submit(descriptions)
+            await self._book(made, verdicts)
+        self.in_doubt = False
+
+    async def _book(self, made: Sequence[Attempt], verdicts: Sequence[Verdict]) -> None:
+        owner = {attempt.token: attempt.job_id for attempt in made}
+        accepted = {owner[verdict.token]: verdict.batch_id for verdict in verdicts if verdict.accepted}
+        refused = [Failure(owner[verdict.token], SUBMIT_REFUSED, verdict.reason) for verdict in verdicts if not verdict.accepted]
+
+        def book(tx: Tx) -> None:
+            attempts.submitted(tx, accepted)
+            attempts.fail(tx, refused, reason="refused by the batch system")
+
+        await self.write(book)
+
+    async def _describe(self, made: Sequence[Attempt], by_id: dict[int, Job]) -> tuple[list[JobDescription], list[Failure]]:
+        known = await self.store.read(workflows.load)
+        merging = [attempt.job_id for attempt in made if by_id[attempt.job_id].type is JobType.MERGE]
+        inputs = await self.store.read(lambda c: merges.inputs(c, merging)) if merging else {}
+        descriptions: list[JobDescription] = []
+        unfit: list[Failure] = []
+        for attempt in made:
+            job = by_id[attempt.job_id]
+            try:
+                description = self._describe_one(job, attempt, known[job.workflow_id], inputs.get(job.id, []))
+            except (LookupError, ValueError, OSError) as error:
+                unfit.append(Failure(job.id, SPEC_INVALID, str(error)))
+            else:
+                descriptions.append(description)
+        return descriptions, unfit
+
+    def _describe_one(self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input]) -> JobDescription:
+        sandbox = {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox} if workflow.sandbox else None
+        site = Surroundings(sandbox, self.settings.environment, self.world.stage_out[self.site])
+        inputs = [MergeInput(item.lfn, self._path(item.lfn), item.size, item.events, item.adler32) for item in members]
+        assignment = Assignment(job.id, job.type, job.range, attempt.token)
+        needs = workflow.spec.resources
+        return JobDescription(
+            token=attempt.token,
+            spec=jobspec.write(workflow.name, workflow.spec, assignment, site, inputs),
+            cores=needs.cores,
+            memory_mb=needs.memory_mb,
+            wall_s=needs.wall_s,
+        )
+
+    def _path(self, lfn: str) -> str:
+        path = self.world.storages[self.site].local_path(lfn)
+        if path is None:
+            raise LookupError(f"{lfn} cannot be opened at {self.site}")
+        return str(path)

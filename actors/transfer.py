@@ -1,0 +1,151 @@
+"""Transfer: brings merged files to where they are wanted, verified, under their own name and never over another.
+
+Each try has a fence of its own and writes to a temporary name that carries it; what an older try does later changes nothing.
+Woken by: TransfersWanted. Writes: TransfersPlanned ... TransfersSafe, TransfersWaiting, TransfersParked, TransfersQuarantined.
+Settings: the [transfer] table.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from actors.messages import Wake
+from actors.stage import Stage
+from actors.world import World
+from backends.storage_element.base import Checksums, StorageElement, StorageError
+from domain.events import TransfersReady, TransfersWaiting, TransfersWanted
+from domain.transfer import TransferState
+from storage import transfers
+from storage.store import Tx
+from storage.transfers import Transfer as Task
+
+
+class Transfer(Stage):
+    woken_by = (TransfersWanted, TransfersReady, TransfersWaiting)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.settings = world.settings.transfer
+        self._movers: dict[int, asyncio.Task[None]] = {}
+        self._active: Counter[str] = Counter()
+
+    @property
+    def sweep_s(self) -> float:
+        return self.settings.sweep_s
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        for task in await self.store.read(lambda c: transfers.load(c, [TransferState.MOVING, TransferState.LANDED])):
+            await self._take_up(task)
+
+    async def _take_up(self, task: Task) -> None:
+        """Go on with a try that our own end cut short: adopt what was published whole, else start anew."""
+        storage = self.world.storages[task.destination]
+        if task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size:
+            if await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
+                await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
+                return
+        await storage.discard(task.lfn, _fence(task))
+        await self.write(lambda tx: transfers.wait(tx, task, tx.now, "the agent was restarted"))
+
+    async def on_stop(self) -> None:
+        for mover in self._movers.values():
+            mover.cancel()
+        await asyncio.gather(*self._movers.values(), return_exceptions=True)
+
+    async def work(self) -> bool:
+        now = self.clock.time()
+        fresh = [TransferState.WANTED, TransferState.WAITING]
+        due = await self.store.read(lambda c: transfers.load(c, fresh, due=now))
+        if due:
+            await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
+        for task in await self.store.read(lambda c: transfers.load(c, [TransferState.READY])):
+            if self._active[task.destination] < self.settings.max_active and task.id not in self._movers:
+                await self._begin(task)
+        wake_at = await self.store.read(transfers.next_wake)
+        if wake_at is not None:
+            self.after(max(0.0, wake_at - now), Wake(), key="pause")
+        return False
+
+    async def _begin(self, task: Task) -> None:
+        moving = await self.write(lambda tx: transfers.begin(tx, task))
+        if moving is not None:
+            self._active[task.destination] += 1
+            self._movers[task.id] = asyncio.create_task(self._run(moving), name=f"transfer {task.id}")
+
+    async def _run(self, task: Task) -> None:
+        try:
+            async with asyncio.timeout(self.settings.deadline_s):
+                await self._carry(task)
+        except StorageError as error:
+            await self._failed(task, error)
+        except (TimeoutError, OSError) as error:
+            await self._failed(task, StorageError(str(error) or "no end in time", kind="transient"))
+        except Exception as error:
+            self.log.exception("transfer %d", task.id)
+            await self._failed(task, StorageError(f"{type(error).__name__}: {error}", kind="transient"))
+        finally:
+            self._active[task.destination] -= 1
+            del self._movers[task.id]
+            self.actor_ref.tell(Wake(), unique=True)
+
+    async def _carry(self, task: Task) -> None:
+        """One try: copy, compare, publish, book."""
+        source, destination = self.world.storages[task.source], self.world.storages[task.destination]
+        expected = Checksums(task.adler32, task.sha256)
+        if await destination.size(task.lfn) is not None:
+            await self._adopt(task, destination, expected)
+            return
+        landed = await destination.receive(_path(source, task), task.lfn, _fence(task))
+        if landed.size != task.size or landed.checksums != expected:
+            await destination.discard(task.lfn, _fence(task))
+            raise StorageError(await _blame(source, task, expected), kind="integrity")
+        if await self._write(transfers.landed, task):
+            await destination.publish(landed, task.lfn)
+            await self._write(lambda tx, same: transfers.verified(tx, same, "read back"), task)
+
+    async def _write(self, step: Callable[[Tx, Task], bool], task: Task) -> bool:
+        return await self.write(lambda tx: step(tx, task))
+
+    async def _adopt(self, task: Task, destination: StorageElement, expected: Checksums) -> None:
+        """The name is taken at the destination: by the same file, or by another that is not touched (TX-08)."""
+        if await destination.checksums(task.lfn) != expected:
+            raise StorageError(f"{task.lfn} stands at {task.destination} with other content", kind="exists")
+
+        def book(tx: Tx) -> bool:
+            return transfers.landed(tx, task) and transfers.verified(tx, task, "adopted, read back")
+
+        await self.write(book)
+
+    async def _failed(self, task: Task, error: StorageError) -> None:
+        self.log.warning("transfer %d of %s to %s: %s", task.id, task.lfn, task.destination, error)
+        tries = task.attempt
+        pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0 ** (tries - 1)) * (0.5 + self.world.chance.random() / 2)
+
+        def book(tx: Tx) -> bool:
+            if error.kind == "exists":
+                return transfers.quarantine(tx, task, str(error))
+            if error.kind == "permission" or tries >= self.settings.max_tries:
+                return transfers.park(tx, task, f"{error} (try {tries})")
+            return transfers.wait(tx, task, tx.now + pause, f"{error} (try {tries})")
+
+        await self.write(book)
+
+
+def _fence(task: Task) -> str:
+    return f"{task.id}.{task.fence}"
+
+
+def _path(source: StorageElement, task: Task) -> Path:
+    path = source.local_path(task.lfn)
+    if path is None:
+        raise StorageError(f"{task.lfn} cannot be opened at {task.source}", kind="missing")
+    return path
+
+
+async def _blame(source: StorageElement, task: Task, expected: Checksums) -> str:
+    """Say which end is wrong after a copy that does not match the catalogue."""
+    if await source.checksums(task.lfn) != expected:
+        return f"the copy at {task.source} differs from the catalogue"
+    return f"what arrived at {task.destination} differs from the source"

@@ -1,0 +1,51 @@
+"""What the actors of one agent share."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pykka import ActorDeadError
+
+from actors.messages import Wake
+from backends.batch.base import BatchSystem
+from backends.prodmgr.base import ProdMgr
+from backends.storage_element.base import StorageElement
+from config.settings import Settings, Target
+from domain.events import Event
+from storage.sandboxes import Sandboxes
+from storage.store import Store
+from supervisors import ActorRef, Clock, MailboxFull
+
+
+@dataclass(frozen=True)
+class World:
+    """The store, the backends by name, the settings: everything from outside that an actor touches."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    sandboxes: Sandboxes
+    batches: Mapping[str, BatchSystem]
+    storages: Mapping[str, StorageElement]
+    stage_out: Mapping[str, Sequence[Mapping[str, Any]]]
+    managers: Mapping[str, ProdMgr]
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    _hearers: dict[type[Event], dict[str, ActorRef[Any]]] = field(default_factory=dict)
+
+    def hear(self, ref: ActorRef[Any], kinds: tuple[type[Event], ...]) -> None:
+        """Wake this actor after every commit with a fact of these kinds."""
+        for kind in kinds:
+            self._hearers.setdefault(kind, {})[ref.name] = ref
+
+    def tell_hearers(self, kinds: frozenset[type[Event]]) -> None:
+        """Called by the store after each commit."""
+        for ref in {ref.name: ref for kind in kinds for ref in self._hearers.get(kind, {}).values()}.values():
+            try:
+                ref.tell(Wake(), unique=True)
+            except (ActorDeadError, MailboxFull):
+                continue  # only a hint: its sweep finds the work
+
+    def targets(self) -> dict[str, tuple[str, Target]]:
+        """Return site and settings of every target, by name."""
+        return {name: (site, target) for site, place in self.settings.sites.items() for name, target in place.targets.items()}

@@ -1,0 +1,1 @@
+"""What may be set: structs, loader and the commented example."""

@@ -1,0 +1,287 @@
+"""Everything that may be set for one agent, one frozen struct per table of its TOML file.
+
+The unit stands in the name of a key: `_s` seconds, `_mb` 10**6 bytes, `_bytes` bytes, `_percent` of the whole. Marks:
+`restart` (it can change only with a restart), `secret`, `path`, `rest` (see config/faults.py).
+"""
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from domain.spec import Name
+
+
+def about(text: str, **marks: bool) -> Meta:
+    """The one line that explains a key, with its marks."""
+    return Meta(description=text, extra=dict(marks) or None)
+
+
+def fixed(text: str, **marks: bool) -> Meta:
+    """The same for a key that can change only with a restart."""
+    return about(text, restart=True, **marks)
+
+
+def _ordered(table: msgspec.Struct, *names: str) -> None:
+    """Refuse a table in which a key is above the one that follows it."""
+    for low, high in pairwise(names):
+        if getattr(table, low) > getattr(table, high):
+            raise ValueError(f"{low} = {getattr(table, low)} is above {high} = {getattr(table, high)}")
+
+
+Seconds = Annotated[float, Meta(gt=0)]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Percent = Annotated[float, Meta(gt=0, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Store = Annotated[
+    str,
+    Meta(
+        pattern=r"^(sqlite(\+aiosqlite)?:///.+|(mysql|mariadb)(\+aiomysql)?://.+/.+)$",
+        description="sqlite:///file or mysql://user:${PASSWORD}@host/database",
+    ),
+]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+", description="an address that starts with http:// or https://")]
+ClassPath = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="module:Class")]
+EnvironmentName = Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*$", description="the name of an environment variable")]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Agent(_Table, frozen=True, kw_only=True):
+    """Who this agent is and where it keeps what it knows."""
+
+    name: Annotated[Name, fixed("the agent's name, unique at its ProdMgr")]
+    store: Annotated[Store, fixed("the database; a relative SQLite file is beside this file", secret=True)] = (
+        "sqlite:///state/agent.db"
+    )
+    state: Annotated[str, fixed("directory of agent.json, sandboxes and logs", path=True)] = "state"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], about("the least serious messages that are logged")
+    ] = "info"
+    window: Annotated[Positive, about("jobs are cut ahead up to this many times the thresholds of the sites")] = 5
+
+
+class Admin(_Table, frozen=True, kw_only=True):
+    """The page, programming interface and metrics for operators."""
+
+    enabled: Annotated[bool, fixed("serve them at all")] = True
+    host: Annotated[str, fixed("the address to listen on; beyond loopback others can reach it")] = "127.0.0.1"
+    port: Annotated[Port, fixed("the port to listen on; 0 takes any free one")] = 8642
+    faults: Annotated[bool, fixed("let operators crash an actor on command, to see what follows")] = False
+
+
+class ProdMgrSettings(_Table, frozen=True, kw_only=True):
+    """One ProdMgr that hands out allocations; without any, work comes from workflow files alone."""
+
+    name: Annotated[Name, fixed("what it is called in this agent")]
+    url: Annotated[Url, fixed("where it answers")]
+    token_file: Annotated[str | None, about("file that holds the token; this or token_env", path=True)] = None
+    token_env: Annotated[EnvironmentName | None, about("environment variable with the token; or token_file")] = None
+    low: Annotated[NotNegative, about("queued jobs below which more work is asked for")] = 100
+    poll_s: Annotated[Seconds, about("time between two looks for new work")] = 60.0
+    renew_s: Annotated[Seconds, about("time between two renewals of the leases held")] = 600.0
+    max_events: Annotated[Positive, about("most events asked for in one call")] = 1_000_000
+    call_deadline_s: Annotated[Seconds, about("a call that takes longer is given up and repeated")] = 20.0
+    retry_base_s: Annotated[Seconds, about("wait after the first failed call; doubles with each further one")] = 10.0
+    retry_cap_s: Annotated[Seconds, about("longest wait between two tries of a call")] = 600.0
+
+    def __post_init__(self) -> None:
+        if (self.token_file is None) == (self.token_env is None):
+            given = "neither" if self.token_file is None else "both"
+            raise ValueError(f"exactly one of token_file and token_env expected, got {given}")
+        _ordered(self, "retry_base_s", "retry_cap_s")
+
+
+class Plugin(_Table, frozen=True, kw_only=True):
+    """A backend and its own keys, which stand in the same table."""
+
+    kind: Annotated[str, fixed("a built-in name or module:Class")]
+    options: Annotated[dict[str, Any], about("the keys of this kind of backend", rest=True)] = {}
+
+
+class Limits(_Table, frozen=True, kw_only=True):
+    """How many jobs of each type may be pending or running at a target at once (PA-206)."""
+
+    processing: Annotated[NotNegative, about("processing jobs, pending and running together")] = 100
+    merge: Annotated[NotNegative, about("merge jobs, pending and running together")] = 10
+
+
+class Target(_Table, frozen=True, kw_only=True):
+    """One batch system at a site; further keys are those of its kind."""
+
+    kind: Annotated[str, fixed("a built-in name (local, simulated) or module:Class")]
+    enabled: Annotated[bool, about("whether it gets new jobs")] = True
+    limits: Annotated[Limits, about("thresholds by job type")] = Limits()
+    max_submit: Annotated[Positive, about("most jobs in one submission call")] = 500
+    poll_s: Annotated[Seconds, about("time between two status queries")] = 5.0
+    environment: Annotated[
+        dict[str, Annotated[str, Meta(extra={"verbatim": True})]], about("environment variables of its jobs")
+    ] = {}
+    options: Annotated[dict[str, Any], about("the keys of this kind of batch system", rest=True)] = {}
+
+
+class Site(_Table, frozen=True, kw_only=True):
+    """A place with a storage element and batch targets."""
+
+    enabled: Annotated[bool, about("whether it gets new work")] = True
+    storage: Annotated[Plugin, about("its storage element")]
+    targets: Annotated[dict[Name, Target], about("its batch systems by name, unique over all sites")] = {}
+
+
+class Queue(_Table, frozen=True, kw_only=True):
+    """How queued jobs are matched to free places."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks at the queue")] = 5.0
+    lease_s: Annotated[Seconds, about("an unused match goes back to the queue after this (PA-204)")] = 60.0
+
+
+class Tracker(_Table, frozen=True, kw_only=True):
+    """How submitted jobs are followed."""
+
+    grace_s: Annotated[Seconds, about("absence is not judged sooner after submission (PA-313)")] = 300.0
+    lost_s: Annotated[Seconds, about("absent without proof for this long is lost")] = 900.0
+    call_deadline_s: Annotated[Seconds, about("a status query that takes longer is given up")] = 60.0
+
+
+class Report(_Table, frozen=True, kw_only=True):
+    """How the reports of ended jobs are read."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks for ended jobs")] = 5.0
+    batch: Annotated[Positive, about("reports read in one go")] = 100
+    max_bytes: Annotated[Positive, about("a larger report is quarantined (PA-318)")] = 8 * 1024**2
+
+
+class Errors(_Table, frozen=True, kw_only=True):
+    """How failed jobs are looked after; the allowances stand in the workflow."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks for jobs whose back-off has passed")] = 5.0
+    batch: Annotated[Positive, about("failed jobs decided in one go")] = 500
+
+
+class MergeSettings(_Table, frozen=True, kw_only=True):
+    """How waiting outputs become merge jobs; the sizes stand in the workflow."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks at the waiting files")] = 5.0
+    quiet_s: Annotated[
+        Annotated[float, Meta(ge=0)], about("a rest below the wanted size waits this long after its last file")
+    ] = 10.0
+    batch: Annotated[Positive, about("waiting files looked at in one go")] = 10_000
+
+
+class Catalogue(_Table, frozen=True, kw_only=True):
+    """When a block of the local catalogue closes (DBS-06): at whatever comes first."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks at the open blocks")] = 60.0
+    block_max_files: Annotated[Positive, about("files of a block")] = 100
+    block_max_bytes: Annotated[Positive, about("bytes of a block")] = 1_000_000_000_000
+    block_max_events: Annotated[Positive, about("events of a block")] = 100_000_000
+    block_max_age_s: Annotated[Seconds, about("age of an open block")] = 86_400.0
+
+
+class Transfer(_Table, frozen=True, kw_only=True):
+    """How merged files reach their destinations."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks at the waiting transfers")] = 5.0
+    max_active: Annotated[Positive, about("transfers under way per destination")] = 4
+    retry_base_s: Annotated[Seconds, about("wait after the first failed try; doubles each time (TX-18)")] = 60.0
+    retry_cap_s: Annotated[Seconds, about("longest wait between two tries")] = 5_400.0
+    max_tries: Annotated[Positive, about("tries before a transfer is parked")] = 20
+    deadline_s: Annotated[Seconds, about("a try that takes longer is given up")] = 3_600.0
+
+    def __post_init__(self) -> None:
+        _ordered(self, "retry_base_s", "retry_cap_s")
+
+
+class Cleanup(_Table, frozen=True, kw_only=True):
+    """How what is no longer needed is deleted (PA-513, PA-514)."""
+
+    sweep_s: Annotated[Seconds, about("longest time between two looks for deletable files")] = 60.0
+    batch: Annotated[Positive, about("files deleted in one go per site")] = 100
+    tries: Annotated[Positive, about("tries before a file is listed as not deletable")] = 3
+    job_directories: Annotated[bool, about("remove the working directories of finished jobs")] = True
+
+
+class Monitor(_Table, frozen=True, kw_only=True):
+    """How the agent watches itself: limbo (REL-11), its own books, the disk (OPS-10)."""
+
+    sweep_s: Annotated[Seconds, about("time between two looks")] = 60.0
+    verify_every_s: Annotated[Seconds, about("time between two proofs of the books")] = 3_600.0
+    limbo_submitting_s: Annotated[Seconds, about("a submission unconfirmed for longer is in limbo (PA-314)")] = 600.0
+    limbo_pending_s: Annotated[Seconds, about("a job pending for longer is in limbo")] = 432_000.0
+    limbo_over_wall_s: Annotated[Seconds, about("a job running this much over its wall time is in limbo")] = 3_600.0
+    limbo_other_s: Annotated[Seconds, about("anything else that has not moved for longer is in limbo")] = 43_200.0
+    disk_stop_intake_percent: Annotated[Percent, about("disk use from which no new work is taken")] = 85.0
+    disk_stop_submission_percent: Annotated[Percent, about("disk use from which nothing is submitted")] = 95.0
+    disk_read_only_percent: Annotated[Percent, about("disk use from which nothing is written")] = 98.0
+    disk_hysteresis_percent: Annotated[Percent, about("use must fall this far below a bound before work goes on")] = 5.0
+
+    def __post_init__(self) -> None:
+        _ordered(self, "disk_stop_intake_percent", "disk_stop_submission_percent", "disk_read_only_percent")
+
+
+class Events(_Table, frozen=True, kw_only=True):
+    """The event log: what is kept, when a failed event is handed out again."""
+
+    sweep_s: Annotated[Seconds, about("longest time before a subscriber looks without having been woken")] = 5.0
+    batch: Annotated[Positive, about("events handed to a subscriber in one go")] = 500
+    keep_handled_s: Annotated[Seconds, about("events handled by all are kept this long (PA-014)")] = 259_200.0
+    redelivery_s: Annotated[tuple[Seconds, ...], about("waits before further tries; then a dead letter (PA-012)")] = (
+        1.0,
+        5.0,
+        30.0,
+        120.0,
+        600.0,
+    )
+
+
+class ExtraActor(_Table, frozen=True, kw_only=True):
+    """An actor type of your own, started with the others."""
+
+    type: Annotated[ClassPath, fixed("where its class is")]
+    under: Annotated[str, fixed("the supervisor group that it belongs to")]
+    essential: Annotated[bool, fixed("escalate when it cannot be kept alive; else it is parked")] = False
+    settings: Annotated[dict[str, Any], fixed("its own keys")] = {}
+
+
+class Supervision(_Table, frozen=True, kw_only=True):
+    """How the actors are kept alive (PA-002, PA-003, PA-011)."""
+
+    intensity: Annotated[NotNegative, fixed("restarts within period_s before a supervisor gives up")] = 5
+    period_s: Annotated[Seconds, fixed("the time in which restarts are counted")] = 60.0
+    backoff_base_s: Annotated[Seconds, fixed("wait before the second restart; doubles each time")] = 0.5
+    backoff_cap_s: Annotated[Seconds, fixed("longest wait before a restart")] = 30.0
+    backoff_jitter: Annotated[Share, fixed("share by which a wait varies at random")] = 0.2
+    healthy_s: Annotated[Seconds, fixed("after this long without a failure the waits start anew")] = 300.0
+    handler_deadline_s: Annotated[Seconds, fixed("a handler that takes longer is cancelled")] = 30.0
+    ask_deadline_s: Annotated[Seconds, fixed("a question unanswered for longer fails (PA-013)")] = 10.0
+    shutdown_s: Annotated[Seconds, fixed("time that an actor gets to stop")] = 10.0
+    mailbox: Annotated[Positive, fixed("messages that a mailbox holds")] = 1000
+
+    def __post_init__(self) -> None:
+        _ordered(self, "backoff_base_s", "backoff_cap_s")
+
+
+class Settings(_Table, frozen=True, kw_only=True):
+    """One agent."""
+
+    agent: Annotated[Agent, about("who this agent is and where it keeps what it knows")]
+    admin: Annotated[Admin, about("the page, programming interface and metrics for operators")] = Admin()
+    prodmgr: Annotated[list[ProdMgrSettings], about("the ProdMgrs that work is taken from")] = []
+    sites: Annotated[dict[Name, Site], about("the places where work is done or delivered, by name")] = {}
+    queue: Annotated[Queue, about("matching queued jobs to free places")] = Queue()
+    tracker: Annotated[Tracker, about("following submitted jobs")] = Tracker()
+    report: Annotated[Report, about("reading the reports of ended jobs")] = Report()
+    errors: Annotated[Errors, about("looking after failed jobs")] = Errors()
+    merge: Annotated[MergeSettings, about("merging small outputs")] = MergeSettings()
+    catalogue: Annotated[Catalogue, about("closing blocks")] = Catalogue()
+    transfer: Annotated[Transfer, about("delivering merged files")] = Transfer()
+    cleanup: Annotated[Cleanup, about("deleting what is no longer needed")] = Cleanup()
+    monitor: Annotated[Monitor, about("watching for limbo, wrong books and a full disk")] = Monitor()
+    events: Annotated[Events, about("keeping and redelivering events")] = Events()
+    supervision: Annotated[Supervision, about("keeping the actors alive")] = Supervision()
+    actors: Annotated[dict[Name, ExtraActor], about("actor types of your own, by name")] = {}
