@@ -123,13 +123,14 @@ class Allocation(Stage):
     def _book(self, tx: Tx, call: Call, offer: Offer, owners: dict[int, int]) -> None:
         if not outbox.answered(tx, call, msgspec.json.encode(offer).decode()):
             return
+        if not offer.allocations:
+            outbox.forget(tx, call)
+            workflows.close_intake(tx, self.settings.name)
         for lease in offer.allocations:
             span = Range(lease.first_event, lease.events)
             name = f"{self.settings.name}:{lease.id}.{lease.fence}"
             allocations.acquire(tx, owners[lease.request], name, span, fence=lease.fence, lease_until=lease.lease_until)
-        workflows.set_intake(tx, list(owners.values()), is_open=True)
-        if not offer.allocations:
-            workflows.close_intake(tx, self.settings.name)
+        workflows.open_intake(tx, list(owners.values()))
         for kind in ("acquire", "report", "renew"):
             alerts.close_alert(tx, f"prodmgr-{kind}", self.settings.name)
 

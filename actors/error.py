@@ -8,13 +8,13 @@ import random
 from collections import defaultdict
 from typing import Any
 
-from actors.messages import Changed, KillJobs, RetryJobs
+from actors.messages import Changed, KillJobs, Refused, RetryJobs
 from actors.stage import NOTHING, Effect, Stage
 from domain.events import JobsFailed
 from domain.job import JobState, JobType
 from domain.retry import Again, GiveUp, decide
 from domain.spec import WorkflowSpec
-from storage import accounting, alerts, attempts, jobs, workflows
+from storage import accounting, alerts, allocations, attempts, jobs, workflows
 from storage.jobs import Job
 from storage.log import Logged
 from storage.store import Tx
@@ -63,7 +63,12 @@ class Error(Stage):
 
     async def _retry(self, order: RetryJobs) -> Changed:
         states = (JobState.EXHAUSTED, JobState.PAUSED, JobState.COOLOFF)
-        chosen = await self._chosen(order.jobs, order.workflow, states, processing_only=(JobState.EXHAUSTED,))
+        found = await self._chosen(order.jobs, order.workflow, states)
+        over = set(await self.store.read(lambda c: jobs.settled_with_manager(c, [job.id for job in found])))
+        merges = {job.id for job in found if job.type is JobType.MERGE and job.state is JobState.EXHAUSTED}
+        chosen = sorted({job.id for job in found} - over - merges)
+        if over and not chosen:
+            raise Refused(f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there")
         if order.dry_run or not chosen:
             return Changed(ids=chosen)
 
@@ -76,28 +81,35 @@ class Error(Stage):
         return Changed(ids=await self.write(reopen))
 
     async def _kill(self, order: KillJobs) -> Changed:
-        chosen = await self._chosen(order.jobs, order.workflow, jobs.KILLABLE)
-        if order.dry_run or not chosen:
+        chosen = [job.id for job in await self._chosen(order.jobs, order.workflow, jobs.KILLABLE)]
+        if order.dry_run:
             return Changed(ids=chosen)
 
         def end(tx: Tx) -> list[int]:
-            moved = jobs.kill(tx, chosen, order.reason)
+            moved = jobs.kill(tx, chosen, order.reason) if chosen else []
+            if order.workflow:
+                for identity in workflows.abort(tx, order.workflow, order.reason):
+                    spec = workflows.load(tx.connection)[identity].spec
+                    moved += jobs.kill_workflow(tx, identity, spec, allocations.uncut(tx.connection, identity), order.reason)
             accounting.dissolve_merges(tx, moved, order.reason)
-            alerts.record(tx, order.who, "kill", str(chosen), f"{len(moved)} killed: {order.reason}")
+            alerts.record(tx, order.who, "kill", str(order.workflow or chosen), f"{len(moved)} killed: {order.reason}")
             return moved
 
         return Changed(ids=await self.write(end))
 
-    async def _chosen(
-        self, ids: list[int], workflow: str, states: tuple[JobState, ...], processing_only: tuple[JobState, ...] = ()
-    ) -> list[int]:
+    async def _chosen(self, ids: list[int], workflow: str, states: tuple[JobState, ...]) -> list[Job]:
+        """Return the jobs meant by a command. Raises Refused for a workflow or a job that does not exist."""
+        if workflow and workflow not in {item.name for item in (await self.store.read(workflows.load)).values()}:
+            raise Refused(f"no workflow {workflow!r}")
         found: list[Job] = []
         if workflow:
             found += await self.store.read(lambda c: jobs.matching(c, workflow_name=workflow, states=states, limit=1_000_000))
         if ids:
-            found += [job for job in await self.store.read(lambda c: jobs.load(c, ids)) if job.state in states]
-        wanted = {job.id for job in found if not (job.type is JobType.MERGE and job.state in processing_only)}
-        return sorted(wanted)
+            named = await self.store.read(lambda c: jobs.load(c, ids))
+            if unknown := sorted(set(ids) - {job.id for job in named}):
+                raise Refused(f"no job {', '.join(map(str, unknown[:10]))}")
+            found += [job for job in named if job.state in states]
+        return found
 
 
 def _decide(job: Job, past: dict[int, tuple[JobType, list[int]]], spec: WorkflowSpec, jitter: float) -> Again | GiveUp:

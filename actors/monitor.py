@@ -79,7 +79,7 @@ class Monitor(Stage):
     async def _disk(self) -> None:
         usage = shutil.disk_usage(Path(self.world.settings.agent.state))
         percent = 100.0 * usage.used / usage.total
-        if percent >= self.settings.disk_stop_intake_percent:
+        if percent >= self.settings.disk_full_percent:
             text = f"the disk of the agent's state is {percent:.0f} % full"
             await self.write(lambda tx: alerts.raise_alert(tx, "critical", "disk", "state", text))
         else:
@@ -93,8 +93,10 @@ class Monitor(Stage):
             await self.write(lambda tx, found=found: alerts.raise_alert(tx, "critical", "law-broken", found.subject, found.text))
         self.log.info("the books were checked: %s", f"{len(breaches)} breaches" if breaches else "no breach")
 
-    def _limits(self) -> Any:
-        settings = self.settings
+    def _limits(self) -> laws.Limits:
         return laws.Limits(
-            submitting_s=settings.limbo_submitting_s, pending_s=settings.limbo_pending_s, other_s=settings.limbo_other_s
+            handover_s=self.settings.limbo_handover_s,
+            outside_s=self.settings.limbo_outside_s,
+            overdue_s=self.settings.limbo_overdue_s,
+            block_s=2 * self.world.settings.catalogue.block_max_age_s,
         )

@@ -64,7 +64,7 @@ class Queue(Stage):
 
     async def _release(self, known: dict[int, Workflow]) -> int:
         places = await self._places()
-        held = [key for key, workflow in known.items() if workflow.state is not WorkflowState.ACTIVE]
+        held = [key for key, workflow in known.items() if workflow.state is WorkflowState.PAUSED]
         if not any(free > 0 for place in places for free in place.free.values()):
             return 0
         head = await self.store.read(lambda c: jobs.queue_head(c, held, BATCH))

@@ -29,6 +29,8 @@ class Stage(AsyncioActor):
     """
 
     follows: ClassVar[tuple[type[Event], ...]] = ()
+    from_now: ClassVar[bool] = False
+    """Whether a stage that is new to a store starts at the present end of the log instead of its beginning."""
     woken_by: ClassVar[tuple[type[Event], ...]] = ()
 
     def __init__(self, world: World) -> None:
@@ -57,7 +59,7 @@ class Stage(AsyncioActor):
 
     async def on_start(self) -> None:
         if self.follows:
-            self._position = await self.write(lambda tx: log.begin(tx, self.name))
+            self._position = await self.write(lambda tx: log.begin(tx, self.name, from_now=self.from_now))
         self.world.hear(self.actor_ref, (*self.follows, *self.woken_by))
         self.tick("sweep", self.sweep_s, first=0.0)
 

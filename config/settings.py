@@ -153,23 +153,12 @@ class Report(_Table, frozen=True, kw_only=True):
 
     sweep_s: Annotated[Seconds, about("longest time between two looks for ended jobs")] = 5.0
     batch: Annotated[Positive, about("reports read in one go")] = 100
-    max_bytes: Annotated[Positive, about("a larger report is quarantined (PA-318)")] = 8 * 1024**2
-
-
-class Errors(_Table, frozen=True, kw_only=True):
-    """How failed jobs are looked after; the allowances stand in the workflow."""
-
-    sweep_s: Annotated[Seconds, about("longest time between two looks for jobs whose back-off has passed")] = 5.0
-    batch: Annotated[Positive, about("failed jobs decided in one go")] = 500
 
 
 class MergeSettings(_Table, frozen=True, kw_only=True):
     """How waiting outputs become merge jobs; the sizes stand in the workflow."""
 
     sweep_s: Annotated[Seconds, about("longest time between two looks at the waiting files")] = 5.0
-    quiet_s: Annotated[
-        Annotated[float, Meta(ge=0)], about("a rest below the wanted size waits this long after its last file")
-    ] = 10.0
     batch: Annotated[Positive, about("waiting files looked at in one go")] = 10_000
 
 
@@ -211,17 +200,12 @@ class Monitor(_Table, frozen=True, kw_only=True):
 
     sweep_s: Annotated[Seconds, about("time between two looks")] = 60.0
     verify_every_s: Annotated[Seconds, about("time between two proofs of the books")] = 3_600.0
-    limbo_submitting_s: Annotated[Seconds, about("a submission unconfirmed for longer is in limbo (PA-314)")] = 600.0
-    limbo_pending_s: Annotated[Seconds, about("a job pending for longer is in limbo")] = 432_000.0
-    limbo_over_wall_s: Annotated[Seconds, about("a job running this much over its wall time is in limbo")] = 3_600.0
-    limbo_other_s: Annotated[Seconds, about("anything else that has not moved for longer is in limbo")] = 43_200.0
-    disk_stop_intake_percent: Annotated[Percent, about("disk use from which no new work is taken")] = 85.0
-    disk_stop_submission_percent: Annotated[Percent, about("disk use from which nothing is submitted")] = 95.0
-    disk_read_only_percent: Annotated[Percent, about("disk use from which nothing is written")] = 98.0
-    disk_hysteresis_percent: Annotated[Percent, about("use must fall this far below a bound before work goes on")] = 5.0
-
-    def __post_init__(self) -> None:
-        _ordered(self, "disk_stop_intake_percent", "disk_stop_submission_percent", "disk_read_only_percent")
+    limbo_handover_s: Annotated[Seconds, about("waiting this long for one of the agent's own actors is limbo")] = 3_600.0
+    limbo_outside_s: Annotated[Seconds, about("waiting this long for a batch system, storage or ProdMgr is limbo")] = (
+        14 * 86_400.0
+    )
+    limbo_overdue_s: Annotated[Seconds, about("this long after its wake time is limbo")] = 900.0
+    disk_full_percent: Annotated[Percent, about("disk use of the state directory that is a critical alert")] = 85.0
 
 
 class Events(_Table, frozen=True, kw_only=True):
@@ -229,7 +213,6 @@ class Events(_Table, frozen=True, kw_only=True):
 
     sweep_s: Annotated[Seconds, about("longest time before a subscriber looks without having been woken")] = 5.0
     batch: Annotated[Positive, about("events handed to a subscriber in one go")] = 500
-    keep_handled_s: Annotated[Seconds, about("events handled by all are kept this long (PA-014)")] = 259_200.0
     redelivery_s: Annotated[tuple[Seconds, ...], about("waits before further tries; then a dead letter (PA-012)")] = (
         1.0,
         5.0,
@@ -258,7 +241,6 @@ class Supervision(_Table, frozen=True, kw_only=True):
     backoff_jitter: Annotated[Share, fixed("share by which a wait varies at random")] = 0.2
     healthy_s: Annotated[Seconds, fixed("after this long without a failure the waits start anew")] = 300.0
     handler_deadline_s: Annotated[Seconds, fixed("a handler that takes longer is cancelled")] = 30.0
-    ask_deadline_s: Annotated[Seconds, fixed("a question unanswered for longer fails (PA-013)")] = 10.0
     shutdown_s: Annotated[Seconds, fixed("time that an actor gets to stop")] = 10.0
     mailbox: Annotated[Positive, fixed("messages that a mailbox holds")] = 1000
 
@@ -276,7 +258,6 @@ class Settings(_Table, frozen=True, kw_only=True):
     queue: Annotated[Queue, about("matching queued jobs to free places")] = Queue()
     tracker: Annotated[Tracker, about("following submitted jobs")] = Tracker()
     report: Annotated[Report, about("reading the reports of ended jobs")] = Report()
-    errors: Annotated[Errors, about("looking after failed jobs")] = Errors()
     merge: Annotated[MergeSettings, about("merging small outputs")] = MergeSettings()
     catalogue: Annotated[Catalogue, about("closing blocks")] = Catalogue()
     transfer: Annotated[Transfer, about("delivering merged files")] = Transfer()

@@ -60,6 +60,11 @@ def load(connection: sa.Connection, *states: AllocationState) -> list[Allocation
     return _select(connection, allocation.c.state.in_(states))
 
 
+def uncut(connection: sa.Connection, workflow_id: int) -> list[Allocation]:
+    """Return the ranges of a workflow that are not all cut into jobs."""
+    return _select(connection, sa.and_(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE))
+
+
 def by_id(connection: sa.Connection, ids: Iterable[int]) -> list[Allocation]:
     return _select(connection, allocation.c.id.in_(list(ids)))
 

@@ -220,3 +220,25 @@ def kill_of_allocation(tx: Tx, allocation_id: int, reason: str) -> list[int]:
     """End all unfinished jobs of a range that is no longer ours."""
     query = sa.select(job.c.id).where(job.c.allocation_id == allocation_id, job.c.state.in_(KILLABLE))
     return kill(tx, list(tx.connection.execute(query).scalars()), reason)
+
+
+def kill_workflow(tx: Tx, workflow_id: int, spec: WorkflowSpec, owners: Sequence[Allocation], reason: str) -> list[int]:
+    """End all unfinished jobs of a workflow, and what is not cut yet as one job per range, so that no event is unaccounted."""
+    for owner in owners:
+        rest = Range(owner.range.first + owner.cut_events, owner.range.events - owner.cut_events)
+        if rest.events:
+            create(tx, owner, spec, [rest])
+    query = sa.select(job.c.id).where(job.c.workflow_id == workflow_id, job.c.state.in_(KILLABLE))
+    return kill(tx, list(tx.connection.execute(query).scalars()), reason)
+
+
+def settled_with_manager(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Return which jobs belong to ranges whose result a manager has: their events may be somebody else's work by now."""
+    query = (
+        sa.select(job.c.id)
+        .join(allocation, allocation.c.id == job.c.allocation_id)
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(job.c.id.in_(list(ids)), workflow.c.manager != "")
+        .where(allocation.c.state.in_((AllocationState.DONE, AllocationState.REPORTED, AllocationState.REVOKED)))
+    )
+    return list(connection.execute(query).scalars())

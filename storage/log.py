@@ -54,13 +54,14 @@ def last(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(event.c.id), 0))).scalar_one())
 
 
-def begin(tx: Tx, subscriber: str) -> int:
-    """Give a new subscriber its cursor at the log's beginning; return where it stands."""
+def begin(tx: Tx, subscriber: str, *, from_now: bool = False) -> int:
+    """Return where a subscriber stands; a new one gets its cursor at the log's beginning, or at its present end."""
     present = position(tx.connection, subscriber)
-    if present is None:
-        tx.connection.execute(cursor.insert().values(subscriber=subscriber, position=0))
-        return 0
-    return present
+    if present is not None:
+        return present
+    start = last(tx.connection) if from_now else 0
+    tx.connection.execute(cursor.insert().values(subscriber=subscriber, position=start))
+    return start
 
 
 def advance(tx: Tx, subscriber: str, to: int) -> None:

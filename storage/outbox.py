@@ -45,6 +45,11 @@ def answered(tx: Tx, call: Call, answer: str) -> bool:
     return tx.connection.execute(change.values(answered=1, answer=answer)).rowcount == 1
 
 
+def forget(tx: Tx, call: Call) -> None:
+    """Nothing came of the call; it leaves no trace."""
+    tx.connection.execute(outbox.delete().where(outbox.c.id == call.id))
+
+
 def postponed(tx: Tx, call: Call, until: float) -> None:
     """It will be made again, with the same id."""
     change = outbox.update().where(outbox.c.id == call.id)

@@ -1,24 +1,26 @@
 """Why something does not move: gather what is known of it and let the domain explain (OPS-09)."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from config.settings import Settings
 from domain.allocation import AllocationState
+from domain.events import decode
 from domain.explain import (
     ARRIVED,
     FileSight,
     JobSight,
+    SiteSight,
     TransferSight,
     Verdict,
     WorkflowSight,
     explain_file,
     explain_job,
+    explain_site,
     explain_transfer,
     explain_workflow,
     fact_parked,
@@ -27,47 +29,340 @@ from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
 from domain.matching import Candidate, Place, wait_reason
 from domain.transfer import TransferState
-from domain.workflow import WorkflowState
-from storage import jobs, log, schema, views, workflows
-from storage.views import FileView, TransferView, Unknown
+from storage import jobs, schema, views, workflows
+from storage.views import FileView, JobRow, TransferView, Unknown
 from storage.workflows import Workflow
 
-workflow, allocation, job, attempt, file = schema.workflow, schema.allocation, schema.job, schema.attempt, schema.file
-merge_input, transfer, alert, event, parked = schema.merge_input, schema.transfer, schema.alert, schema.event, schema.parked
+allocation, job, attempt, file = schema.allocation, schema.job, schema.attempt, schema.file
+transfer, alert, event, parked = schema.transfer, schema.alert, schema.event, schema.parked
+
+KINDS = ("job", "workflow", "request", "file", "transfer", "site")
+_UNFINISHED = tuple(state for state in TransferState if state not in ARRIVED)
+_IN_FLIGHT = (TransferState.MOVING, TransferState.LANDED)
+_APART = (JobState.SUCCESS, JobState.CLEANED, JobState.KILLED, JobState.EXHAUSTED, JobState.QUEUED)
+"""Job states that keep no workflow from its end, and the one whose jobs are told apart by the queue's word."""
 
 
 class Explanation(Verdict, frozen=True, kw_only=True):
-    """The answer: the subject, its state and since when, the blocker, and what the blockers below it hold."""
+    """The answer: the subject, its state and since when, the blocker, and how many items each one below it holds."""
 
     subject: str
     state: str
     since: float
-    groups: dict[str, int] = {}
+    target: str = ""
+    groups: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-def why(connection: sa.Connection, subject: str, settings: Settings, now: float | None = None) -> Explanation:
-    """Explain `job:17` or `17`, `workflow:NAME` or NAME, `request:NAME`, `file:LFN`, `file:ID` or an LFN, `transfer:ID`,
-    `site:NAME`; raise Unknown for what is not there."""
+def why(connection: sa.Connection, subject: str, settings: Settings, now: float) -> Explanation:
+    """Explain `job:17` or `17`, `workflow:NAME` or NAME, `request:NAME`, `file:LFN`, `file:ID` or an LFN,
+    `transfer:ID`, `site:NAME`; raise Unknown for what is not there."""
     kind, name = parse(subject)
-    return _Asker(connection, settings, time.time() if now is None else now).ask(kind, name)
-
-
-KINDS = ("job", "workflow", "request", "file", "transfer", "site")
+    look = _Look(connection, settings, now)
+    if kind == "job":
+        return look.job(number(kind, name))
+    if kind == "file":
+        return look.file(number(kind, name) if name.isdigit() else name)
+    if kind == "transfer":
+        return look.transfer(number(kind, name))
+    if kind == "site":
+        return look.site(name)
+    return look.workflow(name, kind)
 
 
 def parse(subject: str) -> tuple[str, str]:
     """Return kind and name; raise Unknown for a kind that is none."""
-    kind, mark, name = subject.strip().partition(":")
-    if mark and not kind.startswith("/"):
+    text = subject.strip()
+    kind, mark, name = text.partition(":")
+    if mark and not text.startswith("/"):
         if kind not in KINDS or not name:
-            raise Unknown(f"got {subject!r}, expected a job id, a workflow, an LFN, or {', '.join(f'{k}:…' for k in KINDS)}")
+            kinds = ", ".join(f"{word}:…" for word in KINDS)
+            raise Unknown(f"got {subject!r}, expected a job id, a workflow, an LFN, or one of {kinds}")
         return kind, name
-    if subject.strip().isdigit():
-        return "job", subject.strip()
-    return ("file" if subject.startswith("/") else "workflow"), subject.strip()
+    if text.isdigit():
+        return "job", text
+    return ("file" if text.startswith("/") else "workflow"), text
 
 
 def number(kind: str, text: str) -> int:
+    """Return an id; raise Unknown for what is none."""
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise Unknown(f"got {kind} {text!r}, expected its number")
     return int(text)
+
+
+def places(connection: sa.Connection, settings: Settings) -> list[Place]:
+    """Return the targets that take work with their free places by job type."""
+    load = jobs.loads(connection)
+    return [
+        Place(name, at, {kind: getattr(target.limits, kind) - load[name, kind] for kind in JobType})
+        for at, site in settings.sites.items()
+        for name, target in site.targets.items()
+        if site.enabled and target.enabled
+    ]
+
+
+def paces(settings: Settings, target: str = "") -> dict[str, float]:
+    """Return the longest time between two looks of each actor, in seconds."""
+    polls = [
+        one.poll_s for site in settings.sites.values() for name, one in site.targets.items() if target in ("", name)
+    ]
+    woken = settings.events.sweep_s
+    return {
+        "queue": settings.queue.sweep_s,
+        "tracker": max(polls, default=woken),
+        "report": settings.report.sweep_s,
+        "merge": settings.merge.sweep_s,
+        "catalogue": settings.catalogue.sweep_s,
+        "transfer": settings.transfer.sweep_s,
+        "cleanup": settings.cleanup.sweep_s,
+        "allocation": max((manager.poll_s for manager in settings.prodmgr), default=woken),
+    } | dict.fromkeys(("submitter", "error", "creator", "injector"), woken)
+
+
+class _Look:
+    """One question: the snapshot it is asked of, and the time."""
+
+    def __init__(self, connection: sa.Connection, settings: Settings, now: float) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.now = now
+
+    # ------------------------------------------------------------ jobs
+    def job(self, identity: int) -> Explanation:
+        row = views.one_job_row(self.connection, identity)
+        verdict = explain_job(self._job_sight(row), self.now)
+        found = self._answer(f"job:{identity}", row.state, row.since, self._parked(verdict, "job", identity))
+        return msgspec.structs.replace(found, target=row.target or "")
+
+    def _job_sight(self, row: JobRow) -> JobSight:
+        owner = self._workflow(row.workflow)
+        target = row.target or ""
+        live = self.connection.execute(
+            sa.select(attempt.c.batch_id, attempt.c.node).where(attempt.c.job_id == row.id, attempt.c.live == 1)
+        ).one_or_none()
+        candidate = Candidate(row.id, JobType(row.type), frozenset(owner.spec.sites), row.pinned)
+        queued = row.state == JobState.QUEUED
+        return JobSight(
+            state=JobState(row.state),
+            type=JobType(row.type),
+            reason=row.reason,
+            since=row.since,
+            wake_at=row.wake_at,
+            target=target,
+            batch_id=live.batch_id if live else "",
+            node=live.node if live else "",
+            workflow=owner.name,
+            workflow_state=owner.state,
+            queue=wait_reason(candidate, places(self.connection, self.settings)) if queued else "",
+            silent=self._silent(target),
+            wall_s=owner.spec.resources.wall_s,
+            output=self._output(row),
+            next_s=paces(self.settings, target),
+        )
+
+    def _output(self, row: JobRow) -> Verdict | None:
+        """Return what the small output of an accounted job waits for."""
+        if row.state != JobState.ACCOUNTED:
+            return None
+        small = sa.select(file.c.id).where(file.c.job_id == row.id, file.c.kind == FileKind.UNMERGED)
+        identity = self.connection.execute(small.where(file.c.state != FileState.INVALID)).scalars().first()
+        return None if identity is None else self.file(identity)
+
+    def _silent(self, target: str) -> str:
+        where = (alert.c.code == "target-silent", alert.c.subject == target, alert.c.closed_at.is_(None))
+        return self.connection.execute(sa.select(alert.c.text).where(*where)).scalar() or ""
+
+    # ------------------------------------------------------------ files
+    def file(self, name: int | str) -> Explanation:
+        row = views.one_file(self.connection, name)
+        merge = (
+            explain_job(self._job_sight(views.one_job_row(self.connection, row.merge_job)), self.now)
+            if (row.merge_job is not None and row.state == FileState.UNDERMERGE)
+            else None
+        )
+        successor = None if row.merged_into is None else views.one_file(self.connection, row.merged_into)
+        moving = [task for task in (successor or row).transfers if task.state not in ARRIVED]
+        sight = FileSight(
+            state=FileState(row.state),
+            reason=row.reason,
+            site=row.site,
+            job=row.job,
+            merge_job=row.merge_job,
+            merge=merge,
+            successor="" if successor is None else successor.state,
+            transfer=explain_transfer(self._transfer_sight(moving[0]), self.now) if moving else None,
+            next_s=paces(self.settings),
+            **self._gathered(row),
+        )
+        verdict = self._parked(explain_file(sight, self.now), "file", row.id)
+        return self._answer(f"file:{row.lfn}", row.state, row.since, verdict)
+
+    def _gathered(self, row: FileView) -> dict[str, Any]:
+        """Return how much waits for a merge beside an unmerged file."""
+        if row.state != FileState.UNMERGED:
+            return {}
+        owner = self._workflow(row.workflow)
+        where = (file.c.state == FileState.UNMERGED, file.c.workflow_id == owner.id, file.c.site == row.site)
+        query = sa.select(sa.func.sum(file.c.size), sa.func.min(file.c.created_at)).where(*where)
+        size, oldest = self.connection.execute(query).one()
+        merge = owner.spec.merge
+        return {
+            "waiting_bytes": int(size),
+            "wanted_bytes": int(merge.min_fraction * merge.max_bytes),
+            "deadline": oldest + merge.max_wait_s,
+        }
+
+    # ------------------------------------------------------------ transfers
+    def transfer(self, identity: int) -> Explanation:
+        task = views.one_transfer(self.connection, identity)
+        verdict = explain_transfer(self._transfer_sight(task), self.now)
+        return self._answer(f"transfer:{identity}", task.state, task.since, self._parked(verdict, "transfer", identity))
+
+    def _transfer_sight(self, task: TransferView) -> TransferSight:
+        busy = (transfer.c.destination == task.destination, transfer.c.state.in_(_IN_FLIGHT))
+        return TransferSight(
+            state=TransferState(task.state),
+            reason=task.reason,
+            since=task.since,
+            wake_at=task.wake_at,
+            source=task.source,
+            destination=task.destination,
+            attempt=task.attempt,
+            active=int(self.connection.execute(sa.select(sa.func.count()).where(*busy)).scalar_one()),
+            most=self.settings.transfer.max_active,
+            deadline_s=self.settings.transfer.deadline_s,
+            next_s=paces(self.settings),
+        )
+
+    # ------------------------------------------------------------ workflows
+    def workflow(self, name: str, kind: str) -> Explanation:
+        owner = self._workflow(name, kind)
+        view = views.status(self.connection, self.now, owner.name)[0]
+        groups, verdicts = self._groups(owner)
+        unreported = (allocation.c.workflow_id == owner.id, allocation.c.state == AllocationState.DONE)
+        uncut = sa.func.sum(allocation.c.events - allocation.c.cut_events)
+        left = sa.select(uncut).where(
+            allocation.c.workflow_id == owner.id, allocation.c.state == AllocationState.ACTIVE
+        )
+        sight = WorkflowSight(
+            state=owner.state,
+            name=owner.name,
+            reason=owner.reason,
+            manager=owner.manager,
+            intake_open=owner.intake_open,
+            requested=view.requested,
+            allocated=view.allocated,
+            uncut=int(self.connection.execute(left).scalar() or 0),
+            unreported=int(self.connection.execute(sa.select(sa.func.count()).where(*unreported)).scalar_one()),
+            groups=groups,
+            verdicts=verdicts,
+            next_s=paces(self.settings),
+        )
+        verdict = self._parked(explain_workflow(sight, self.now), "workflow", owner.id)
+        exhausted = {"exhausted": view.jobs[JobState.EXHAUSTED]} if JobState.EXHAUSTED in view.jobs else {}
+        return self._answer(f"workflow:{owner.name}", owner.state, owner.since, verdict, {**groups, **exhausted})
+
+    def _groups(self, owner: Workflow) -> tuple[dict[str, int], dict[str, Verdict]]:
+        """Return how many items each blocker holds, and one verdict of each."""
+        groups: Counter[str] = Counter()
+        verdicts: dict[str, Verdict] = {}
+        for verdict, count in (*self._queued(owner), *self._jobs(owner), *self._files(owner), *self._transfers(owner)):
+            groups[verdict.code] += count
+            verdicts.setdefault(verdict.code, verdict)
+        return dict(groups), verdicts
+
+    def _queued(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
+        query = sa.select(job.c.type, job.c.pinned, sa.func.count()).where(
+            job.c.workflow_id == owner.id, job.c.state == JobState.QUEUED
+        )
+        free = places(self.connection, self.settings)
+        for kind, pinned, count in self.connection.execute(query.group_by(job.c.type, job.c.pinned)):
+            candidate = Candidate(0, JobType(kind), frozenset(owner.spec.sites), pinned)
+            yield self._sample(owner, JobState.QUEUED, kind, queue=wait_reason(candidate, free)), count
+
+    def _jobs(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
+        columns = (job.c.state, job.c.type, job.c.target)
+        newest = (sa.func.max(job.c.reason), sa.func.min(job.c.wake_at), sa.func.min(job.c.since))
+        query = sa.select(*columns, *newest, sa.func.count()).where(
+            job.c.workflow_id == owner.id, job.c.state.not_in(_APART)
+        )
+        for state, kind, at, reason, wake_at, since, count in self.connection.execute(query.group_by(*columns)):
+            if state == JobState.ACCOUNTED and kind == JobType.PROCESSING:
+                continue  # its file waits, and is counted there
+            known = {"reason": reason, "wake_at": wake_at, "since": since, "target": at or ""}
+            yield self._sample(owner, state, kind, silent=self._silent(at or ""), **known), count
+
+    def _sample(self, owner: Workflow, state: str, kind: str, **more: Any) -> Verdict:
+        sight = JobSight(
+            state=JobState(state),
+            type=JobType(kind),
+            workflow=owner.name,
+            workflow_state=owner.state,
+            next_s=paces(self.settings, more.get("target", "")),
+            **more,
+        )
+        return explain_job(sight, self.now)
+
+    def _files(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
+        waiting = (FileState.UNMERGED, FileState.REGISTERED)
+        query = sa.select(file.c.state, file.c.site, sa.func.min(file.c.id), sa.func.count()).where(
+            file.c.workflow_id == owner.id, file.c.state.in_(waiting)
+        )
+        for _, _, identity, count in self.connection.execute(query.group_by(file.c.state, file.c.site)).all():
+            yield self.file(identity), count
+
+    def _transfers(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
+        query = (
+            sa.select(sa.func.min(transfer.c.id), sa.func.count())
+            .join(file)
+            .where(file.c.workflow_id == owner.id, transfer.c.state.in_(_UNFINISHED))
+        )
+        grouped = query.group_by(transfer.c.state, transfer.c.destination)
+        for identity, count in self.connection.execute(grouped).all():
+            yield explain_transfer(self._transfer_sight(views.one_transfer(self.connection, identity)), self.now), count
+
+    def _workflow(self, name: str, kind: str = "workflow") -> Workflow:
+        known = workflows.load(self.connection).values()
+        names = {item.request if kind == "request" else item.name: item for item in known}
+        if name not in names:
+            raise views.unknown(kind, name, [word for word in names if word])
+        return names[name]
+
+    # ------------------------------------------------------------ sites
+    def site(self, name: str) -> Explanation:
+        if name not in self.settings.sites:
+            raise views.unknown("site", name, list(self.settings.sites))
+        settings = self.settings.sites[name]
+        free = {
+            place.target: dict(place.free) for place in places(self.connection, self.settings) if place.site == name
+        }
+        sight = SiteSight(
+            name=name,
+            enabled=settings.enabled,
+            targets=list(settings.targets),
+            free={target: sum(max(count, 0) for count in free[target].values()) for target in free},
+            silent={target: text for target in settings.targets if (text := self._silent(target))},
+            next_s=paces(self.settings),
+        )
+        state = "enabled" if settings.enabled else "disabled"
+        return self._answer(f"site:{name}", state, self.now, explain_site(sight, self.now))
+
+    # ------------------------------------------------------------ all
+    def _parked(self, verdict: Verdict, entity: str, item: int) -> Verdict:
+        """Return the verdict, behind a fact about the item that some actor could not handle."""
+        query = (
+            sa.select(parked.c.subscriber, parked.c.next_at, parked.c.error, event.c.type, event.c.body)
+            .join(event, event.c.id == parked.c.event_id)
+            .where(event.c.entity == entity, event.c.low <= item, event.c.high >= item)
+        )
+        for subscriber, next_at, error, kind, body in self.connection.execute(query.order_by(parked.c.id.desc())):
+            if item in decode(kind, body).ids:
+                return fact_parked(verdict, subscriber, kind, error.strip().splitlines()[-1], next_at)
+        return verdict
+
+    def _answer(
+        self, subject: str, state: str, since: float, verdict: Verdict, groups: dict[str, int] | None = None
+    ) -> Explanation:
+        known = msgspec.structs.asdict(verdict)
+        fields = {name: known[name] for name in Verdict.__struct_fields__}
+        return Explanation(**fields, subject=subject, state=state, since=since, groups=groups or {})

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
-from domain.job import UNFINISHED, JobType
+from domain.job import UNFINISHED, JobState, JobType
 from domain.spec import WorkflowSpec
 from domain.ranges import Range
 from domain.transfer import TransferState
@@ -94,9 +94,17 @@ def _workflow(row: sa.Row[tuple[object, ...]]) -> Workflow:
     return Workflow(row.id, row.name, row.manager, row.request, spec, row.sandbox, state, row.intake_open, row.reason, row.since)
 
 
-def set_intake(tx: Tx, workflow_ids: list[int], *, is_open: bool) -> None:
-    """Say whether the manager may still send ranges for these workflows."""
-    tx.connection.execute(workflow.update().where(workflow.c.id.in_(workflow_ids)).values(intake_open=is_open))
+def open_intake(tx: Tx, workflow_ids: list[int]) -> None:
+    """The manager has sent ranges and may send more; completed workflows are taken up again."""
+    tx.connection.execute(workflow.update().where(workflow.c.id.in_(workflow_ids)).values(intake_open=True))
+    resume_completed(tx, workflow.c.id.in_(workflow_ids), "the manager sent more")
+
+
+def resume_completed(tx: Tx, which: sa.ColumnElement[bool], reason: str) -> None:
+    """Take completed workflows up again."""
+    ids = list(tx.connection.execute(sa.select(workflow.c.id).where(which, workflow.c.state == WorkflowState.COMPLETED)).scalars())
+    if ids:
+        move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsResumed(ids=ids, reason=reason))
 
 
 def processing_over(connection: sa.Connection, workflow_id: int) -> bool:
@@ -118,12 +126,13 @@ def complete_finished(tx: Tx) -> list[int]:
     """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
     ended = (AllocationState.REPORTED, AllocationState.REVOKED)
     open_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id, allocation.c.state.not_in(ended))
+    busy = sa.exists().where(job.c.workflow_id == workflow.c.id, job.c.state.in_((*UNFINISHED, JobState.ACCOUNTED)))
     any_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id)
     moving = sa.exists().where(
         file.c.workflow_id == workflow.c.id, transfer.c.file_id == file.c.id, transfer.c.state.not_in(_DELIVERED)
     )
     done = sa.select(workflow.c.id).where(
-        workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range, ~moving
+        workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range, ~busy, ~moving
     )
     ids = list(tx.connection.execute(done).scalars())
     return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids)) if ids else []
@@ -146,13 +155,17 @@ def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[i
     return [identity] if dry_run else move(tx, workflow, WORKFLOW_TABLE, event)
 
 
-def reopen(tx: Tx, job_ids: list[int]) -> list[int]:
+def reopen(tx: Tx, job_ids: list[int]) -> None:
     """Take completed workflows up again of which jobs were requeued."""
-    owners = sa.select(workflow.c.id).where(
-        workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), workflow.c.state == WorkflowState.COMPLETED
-    )
-    ids = list(tx.connection.execute(owners).scalars())
-    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsResumed(ids=ids, reason="jobs were retried")) if ids else []
+    resume_completed(tx, workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), "jobs were retried")
+
+
+def abort(tx: Tx, name: str, reason: str) -> list[int]:
+    """Give a workflow up: no more ranges are cut. Return the ids moved; raise LookupError for an unknown name."""
+    identity = tx.connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
+    if identity is None:
+        raise LookupError(f"no workflow {name!r}")
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsAborted(ids=[identity], reason=reason))
 
 
 def close_intake(tx: Tx, manager: str) -> None:

@@ -1,0 +1,1 @@
+"""What the admin actor shows and takes: pages, programming interface, metrics, health."""

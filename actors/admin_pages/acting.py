@@ -1,0 +1,182 @@
+"""Calls that act: each is handed to the actor concerned as an ordinary message, and audited."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from actors.admin_pages.answers import ActorChanged, Done, Submitted
+from actors.admin_pages.bodies import MAX_SUBMISSION, Hold, Kill, Plain, Replay, Retry, Submission, archive, receive
+from actors.admin_pages.desk import Desk
+from actors.admin_pages.reading import one_actor
+from actors.admin_pages.refusal import Refusal, bad_input, bad_value
+from actors.messages import Crash, HoldWorkflow, KillJobs, ReplayParked, RetryJobs, SubmitWorkflow
+from config.faults import Faults
+from config.workflow_file import read_spec
+from storage import views
+
+WHO = "X-Prodagent-Who"
+"""Header with the name of who acts, for the audit."""
+
+
+def who(request: web.Request) -> str:
+    """Return who acts, as they say: whoever holds the token may say any name."""
+    name = "".join(letter for letter in request.headers.get(WHO, "") if letter.isprintable())
+    return name[:100] or "operator"
+
+
+async def audited(desk: Desk, request: web.Request, arguments: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Do it and write down what came of it, a refusal too."""
+    verb = request.path.removeprefix("/api/v1/")[:100]
+    try:
+        answer = await work()
+    except Refusal as refusal:
+        await desk.record(who(request), verb, arguments, f"refused: {refusal}")
+        raise
+    await desk.record(who(request), verb, arguments, repr(answer)[:2000])
+    return answer
+
+
+async def submit(desk: Desk, request: web.Request) -> Submitted:
+    body = await receive(request, Submission, MAX_SUBMISSION)
+    try:
+        spec = read_spec(body.spec, "spec")
+    except Faults as faults:
+        raise bad_input(faults.faults) from None
+    order = SubmitWorkflow(spec=spec, sandbox=archive(body.sandbox), dry_run=body.dry_run)
+
+    async def work() -> Submitted:
+        answer = await desk.ask("injector", order)
+        return Submitted(
+            workflow=answer.workflow,
+            name=answer.name,
+            new=answer.new,
+            events=answer.events,
+            jobs=answer.jobs,
+            dry_run=body.dry_run,
+        )
+
+    return await audited(desk, request, f"{spec.name}, dry_run={body.dry_run}", work)  # type: ignore[no-any-return]
+
+
+async def retry(desk: Desk, request: web.Request) -> Done:
+    body = await receive(request, Retry)
+    await _check_chosen(desk, body)
+    order = RetryJobs(jobs=body.jobs, workflow=body.workflow, who=who(request), dry_run=body.dry_run)
+    return await _done(desk, request, body, "error", order)
+
+
+async def kill(desk: Desk, request: web.Request) -> Done:
+    body = await receive(request, Kill)
+    await _check_chosen(desk, body)
+    order = KillJobs(
+        jobs=body.jobs, workflow=body.workflow, reason=body.reason, who=who(request), dry_run=body.dry_run
+    )
+    return await _done(desk, request, body, "error", order)
+
+
+async def _check_chosen(desk: Desk, body: Retry) -> None:
+    if bool(body.jobs) == bool(body.workflow):
+        raise bad_value("jobs", body.jobs, "either jobs or a workflow, and one of them")
+    if body.workflow:
+        await desk.read(lambda c: views.status(c, desk.now, body.workflow))
+    elif len(body.jobs) == 1:
+        await desk.read(lambda c: views.one_job_row(c, body.jobs[0]))
+
+
+async def hold(desk: Desk, request: web.Request) -> Done:
+    return await _hold(desk, request, hold=True)
+
+
+async def release(desk: Desk, request: web.Request) -> Done:
+    return await _hold(desk, request, hold=False)
+
+
+async def _hold(desk: Desk, request: web.Request, *, hold: bool) -> Done:
+    body, name = await receive(request, Hold), request.match_info["name"]
+    await desk.read(lambda c: views.status(c, desk.now, name))
+    reason = body.reason or ("held by an operator" if hold else "released by an operator")
+    order = HoldWorkflow(workflow=name, hold=hold, reason=reason, who=who(request), dry_run=body.dry_run)
+    return await _done(desk, request, body, "injector", order)
+
+
+async def replay(desk: Desk, request: web.Request) -> Done:
+    body = await receive(request, Replay)
+    parked = await desk.read(lambda c: views.dead_letters(c, dead_only=not body.ids))
+    known = [letter.id for letter in parked]
+    if missing := [identity for identity in body.ids if identity not in known]:
+        raise Refusal(404, "not_found", f"there is no dead letter {missing[0]}")
+    ids = body.ids or known
+    if body.dry_run:
+        return Done(changed=ids, dry_run=True)
+    return await _done(desk, request, body, "monitor", ReplayParked(parked=ids, who=who(request)))
+
+
+async def _done(desk: Desk, request: web.Request, body: Any, actor: str, order: object) -> Done:
+    async def work() -> Done:
+        return Done(changed=(await desk.ask(actor, order)).ids, dry_run=body.dry_run)
+
+    return await audited(desk, request, repr(body)[:2000], work)  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- actors
+async def restart(desk: Desk, request: web.Request) -> ActorChanged:
+    async def work(name: str) -> None:
+        again = desk.system.restart(name)
+        if "admin" not in below(desk, name):
+            await again
+            return
+        # our own end waits for this very answer: do it afterwards
+        task = asyncio.get_running_loop().create_task(again, name=f"restart {name}")
+        desk.restarting.add(task)
+        task.add_done_callback(desk.restarting.discard)
+
+    return await _with_actor(desk, request, "restarted", work)
+
+
+def below(desk: Desk, name: str) -> set[str]:
+    """Return an actor or group with all that it holds."""
+    known = desk.actors()
+    children = known[name].children if name in known else ()
+    return {name}.union(*(below(desk, child) for child in children))
+
+
+async def pause(desk: Desk, request: web.Request) -> ActorChanged:
+    async def work(name: str) -> None:
+        desk.system.pause(name)
+
+    return await _with_actor(desk, request, "paused", work)
+
+
+async def resume(desk: Desk, request: web.Request) -> ActorChanged:
+    async def work(name: str) -> None:
+        desk.system.resume(name)
+
+    return await _with_actor(desk, request, "resumed", work)
+
+
+async def crash(desk: Desk, request: web.Request) -> ActorChanged:
+    async def work(name: str) -> None:
+        if not desk.world.settings.admin.faults:
+            raise Refusal(403, "faults_off", "admin.faults is off in the configuration")
+        desk.system.ref(name).tell(Crash())
+
+    return await _with_actor(desk, request, "told to crash", work)
+
+
+async def _with_actor(
+    desk: Desk, request: web.Request, done: str, work: Callable[[str], Awaitable[None]]
+) -> ActorChanged:
+    body, name = await receive(request, Plain), request.match_info["name"]
+    one_actor(desk, name)
+
+    async def act() -> ActorChanged:
+        try:
+            if not body.dry_run:
+                await work(name)
+        except (ValueError, LookupError, RuntimeError) as error:
+            raise Refusal(409, "refused", str(error.args[0] if error.args else error)) from None
+        return ActorChanged(actor=name, done=done, dry_run=body.dry_run)
+
+    return await audited(desk, request, f"dry_run={body.dry_run}", act)  # type: ignore[no-any-return]

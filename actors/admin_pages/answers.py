@@ -1,0 +1,90 @@
+"""What the programming interface answers beyond the views of the store."""
+
+import msgspec
+
+from storage.views import AlertView, AttemptView, Cause, ParkedView, SiteJobs, Totals, WorkflowView
+from supervisors import ActorSnapshot
+from supervisors.snapshot import DeadLetterCount, DeadLetterSnapshot
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class AgentView(_Answer, frozen=True, kw_only=True):
+    """The process; `started` in UTC epoch seconds, `uptime` and `loop_lag` in seconds."""
+
+    name: str
+    pid: int
+    started: float
+    uptime: float
+    stopping: bool
+    loop_lag: float
+    store_commits: int
+    store_units: int
+
+
+class Status(_Answer, frozen=True, kw_only=True):
+    """Everything at a glance."""
+
+    agent: AgentView
+    totals: Totals
+    workflows: list[WorkflowView]
+    sites: list[SiteJobs]
+    alerts: list[AlertView]
+    dead_letters: int
+    troubled: list[str]
+
+
+class Failures(_Answer, frozen=True, kw_only=True):
+    """What fails: causes most frequent first, attempts newest first."""
+
+    causes: list[Cause]
+    attempts: list[AttemptView]
+
+
+class Actors(_Answer, frozen=True, kw_only=True):
+    """The supervision tree in start order, groups before their children."""
+
+    actors: list[ActorSnapshot]
+
+
+class DeadLetters(_Answer, frozen=True, kw_only=True):
+    """Facts that a subscriber could not handle (kept, replayable), and messages lost to their actors (in memory)."""
+
+    parked: list[ParkedView]
+    messages: list[DeadLetterSnapshot]
+    counts: list[DeadLetterCount]
+
+
+class Submitted(_Answer, frozen=True, kw_only=True):
+    """A workflow was taken on, or was there already (`new` false); `jobs` it will be cut into."""
+
+    workflow: int
+    name: str
+    new: bool
+    events: int
+    jobs: int
+    dry_run: bool
+
+
+class Done(_Answer, frozen=True, kw_only=True):
+    """The ids that changed, or would change."""
+
+    changed: list[int]
+    dry_run: bool
+
+
+class ActorChanged(_Answer, frozen=True, kw_only=True):
+    """What was done with an actor."""
+
+    actor: str
+    done: str
+    dry_run: bool
+
+
+class Health(_Answer, frozen=True, kw_only=True):
+    """Whether it is well, and what is not."""
+
+    ok: bool
+    problems: list[str]

@@ -1,0 +1,185 @@
+"""Calls that only look."""
+
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from actors.admin_pages.answers import Actors, AgentView, DeadLetters, Failures, Status
+from actors.admin_pages.desk import Desk
+from actors.admin_pages.refusal import bad_value, not_found
+from config.faults import nearest
+from domain.explain import OPERATOR, owner_away
+from domain.file import FileKind, FileState
+from domain.job import JobState
+from storage import views
+from storage import why as reasons
+from storage.views import DatasetView, FileRow, FileView, JobRow, JobView, WorkflowDetail, WorkflowView
+from storage.why import Explanation
+from supervisors import ActorSnapshot
+
+W = TypeVar("W", bound=StrEnum)
+
+WELL = ("idle", "busy", "running")
+AWAY = ("paused", "parked", "stopped", "backing-off")
+
+
+def words(request: web.Request, name: str, kind: type[W]) -> Sequence[W]:
+    """Read a comma-separated parameter of known words."""
+    chosen = [word for word in request.query.get(name, "").split(",") if word]
+    known = [str(word) for word in kind]
+    for word in chosen:
+        if word not in known:
+            raise bad_value(name, word, f"one of {', '.join(known)}", nearest(word, known))
+    return [kind(word) for word in chosen]
+
+
+def limit(request: web.Request, default: int = 100) -> int:
+    """Read the parameter `limit`."""
+    text = request.query.get("limit", str(default))
+    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 6 or not 1 <= int(text) <= 10_000:
+        raise bad_value("limit", text, "a number from 1 to 10000")
+    return int(text)
+
+
+def number(request: web.Request, what: str) -> int:
+    """Read the id in the path."""
+    text = request.match_info["id"]
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise not_found(f"there is no {what} {text[:60]!r}: expected its number")
+    return int(text)
+
+
+async def status(desk: Desk, _request: web.Request) -> Status:
+    now, snapshot, store = desk.now, desk.system.snapshot(), desk.world.store
+    flows, sites, alerts, dead = await desk.read(
+        lambda c: (
+            views.status(c, now),
+            views.jobs_by_site(c),
+            views.open_alerts(c),
+            len(views.dead_letters(c, dead_only=True)),
+        )
+    )
+    agent = AgentView(
+        name=desk.world.settings.agent.name,
+        pid=os.getpid(),
+        started=desk.started,
+        uptime=snapshot.uptime,
+        stopping=snapshot.stopping,
+        loop_lag=snapshot.loop_lag,
+        store_commits=store.commits,
+        store_units=store.units,
+    )
+    return Status(
+        agent=agent,
+        totals=views.sum_up(flows),
+        workflows=flows,
+        sites=sites,
+        alerts=alerts,
+        dead_letters=dead + len(snapshot.dead_letters),
+        troubled=[actor.name for actor in snapshot.actors if actor.state not in WELL],
+    )
+
+
+async def workflows(desk: Desk, _request: web.Request) -> list[WorkflowView]:
+    return await desk.read(lambda c: views.status(c, desk.now))
+
+
+async def workflow(desk: Desk, request: web.Request) -> WorkflowDetail:
+    return await desk.read(lambda c: views.one_workflow(c, request.match_info["name"], desk.now))
+
+
+async def jobs(desk: Desk, request: web.Request) -> list[JobRow]:
+    states, most = words(request, "state", JobState), limit(request)
+    name, site = request.query.get("workflow") or None, request.query.get("site") or None
+    return await desk.read(lambda c: views.jobs(c, workflow_name=name, states=states, site=site, limit=most))
+
+
+async def job(desk: Desk, request: web.Request) -> JobView:
+    return await desk.read(lambda c: views.one_job(c, number(request, "job")))
+
+
+async def why(desk: Desk, request: web.Request) -> Explanation:
+    return await explain(desk, request.match_info["subject"])
+
+
+async def explain(desk: Desk, subject: str) -> Explanation:
+    """Return the store's reason, or the actor that should see to it and does not run."""
+    found = await desk.read(lambda c: reasons.why(c, subject, desk.world.settings, desk.now))
+    if found.done or found.owner == OPERATOR:
+        return found
+    for actor in desk.actors().values():
+        if actor.kind == "actor" and owns(actor.name, found) and actor.state in AWAY:
+            failure = actor.last_failure
+            error = "" if failure is None else f"{failure.type}: {failure.text}"
+            away = owner_away(found, actor.name, actor.state, error)
+            fields = {name: getattr(away, name) for name in ("code", "text", "unblocks", "owner", "wake_at")}
+            return msgspec.structs.replace(found, **fields)
+    return found
+
+
+def owns(actor: str, found: Explanation) -> bool:
+    """Whether that actor is the owner: the only one of its kind, or the one for the target."""
+    if actor == found.owner:
+        return True
+    rest = actor.removeprefix(found.owner)
+    return rest != actor and bool(found.target) and rest.strip("-:./ @") == found.target
+
+
+async def actors(desk: Desk, _request: web.Request) -> Actors:
+    return Actors(actors=list(desk.actors().values()))
+
+
+async def actor(desk: Desk, request: web.Request) -> ActorSnapshot:
+    return one_actor(desk, request.match_info["name"])
+
+
+def one_actor(desk: Desk, name: str) -> ActorSnapshot:
+    """Return one of the tree; raise Refusal 404 with the nearest name."""
+    known = desk.actors()
+    if name not in known:
+        near = nearest(name, known)
+        raise not_found(f"there is no actor {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+    return known[name]
+
+
+async def failures(desk: Desk, request: web.Request) -> Failures:
+    most = limit(request, 20)
+    return await desk.read(lambda c: Failures(causes=views.causes(c, limit=most), attempts=views.failures(c, most)))
+
+
+async def alerts(desk: Desk, _request: web.Request) -> list[views.AlertView]:
+    return await desk.read(views.open_alerts)
+
+
+async def dead_letters(desk: Desk, _request: web.Request) -> DeadLetters:
+    snapshot = desk.system.snapshot()
+    parked = await desk.read(views.dead_letters)
+    return DeadLetters(
+        parked=parked, messages=list(snapshot.dead_letters), counts=list(snapshot.dead_letter_counts)
+    )
+
+
+async def datasets(desk: Desk, _request: web.Request) -> list[DatasetView]:
+    return await desk.read(views.datasets)
+
+
+async def files(desk: Desk, request: web.Request) -> list[FileRow]:
+    states, kinds, most = words(request, "state", FileState), words(request, "kind", FileKind), limit(request)
+    name, site = request.query.get("workflow") or None, request.query.get("site") or None
+    kind = kinds[0] if len(kinds) == 1 else None
+    return await desk.read(
+        lambda c: views.files(c, workflow_name=name, states=states, kind=kind, site=site, limit=most)
+    )
+
+
+async def file(desk: Desk, request: web.Request) -> FileView:
+    return await desk.read(lambda c: views.one_file(c, number(request, "file")))
+
+
+async def audit(desk: Desk, request: web.Request) -> list[views.AuditView]:
+    most = limit(request)
+    return await desk.read(lambda c: views.audited(c, most))

@@ -1,0 +1,72 @@
+"""What it takes to look for breaches of a law: the connection, the moment, the limits."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+
+class Breach(msgspec.Struct, frozen=True):
+    """One item (`subject`, such as "job 17") that breaks a law, and how."""
+
+    law: str
+    subject: str
+    text: str
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long an item may stay where it is before it counts as forgotten, in seconds, and how many breaches are named.
+
+    `handover_s`: it waits for one of the agent's own actors. `outside_s`: it waits for a batch system, a storage or a
+    manager. `overdue_s`: after its wake time. `block_s`: a block stays open. `most`: breaches named per query of a law.
+    """
+
+    handover_s: float = 3600.0
+    outside_s: float = 14 * 86400.0
+    overdue_s: float = 900.0
+    block_s: float = 2 * 86400.0
+    most: int = 1000
+
+
+class Finding(NamedTuple):
+    """A breach before it is known which law was asked for."""
+
+    subject: str
+    text: str
+
+
+class Scope(NamedTuple):
+    """A snapshot of the store at `now` (UTC epoch seconds), read only."""
+
+    connection: sa.Connection
+    now: float
+    limits: Limits
+
+    def rows(self, query: sa.Select[Any]) -> list[Any]:
+        """Return the first offenders that a query finds."""
+        return list(self.connection.execute(query.limit(self.limits.most)))
+
+    def stream(self, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> Iterator[Any]:
+        """Return all rows of a query, a part at a time in memory."""
+        with self.connection.execution_options(yield_per=5000).execute(query) as result:
+            for part in result.partitions():
+                yield from part
+
+
+class Law(NamedTuple):
+    """A law by name, in one sentence, with the function that finds who breaks it."""
+
+    name: str
+    text: str
+    find: Callable[[Scope], Iterable[Finding]]
+
+
+def number(flag: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """Return 1 where `flag` holds and 0 elsewhere, to be summed."""
+    return sa.case((flag, 1), else_=0)
+
+
+def none_as_0(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return 0 where an outer join found nothing."""
+    return sa.func.coalesce(column, 0)

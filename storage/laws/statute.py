@@ -1,0 +1,105 @@
+"""All laws in one table, in the order of the design, and the function that checks them."""
+
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+
+from domain.job import UNFINISHED
+from domain.workflow import WorkflowState
+from storage import schema
+from storage.laws import attempting, conservation, counters, cutting, folding, limbo, merging, outputs, removing
+from storage.laws.breach import Breach, Finding, Law, Limits, Scope
+
+Progress = Callable[[Law], None]
+
+
+def completed(scope: Scope) -> Iterator[Finding]:
+    """Find workflows that count as over while jobs of theirs are not."""
+    job, workflow = schema.job, schema.workflow
+    over = (WorkflowState.COMPLETED, WorkflowState.ABORTED)
+    query = (
+        sa.select(workflow.c.id, workflow.c.state, sa.func.count())
+        .join(job, job.c.workflow_id == workflow.c.id)
+        .where(workflow.c.state.in_(over), job.c.state.in_(UNFINISHED))
+        .where(
+            sa.or_(workflow.c.state == WorkflowState.COMPLETED, workflow.c.since < scope.now - scope.limits.handover_s)
+        )
+        .group_by(workflow.c.id, workflow.c.state)
+    )
+    for identity, state, count in scope.rows(query):
+        yield Finding(f"workflow {identity}", f"is {state} with {count} unfinished jobs")
+
+
+def whole(scope: Scope) -> Iterator[Finding]:
+    """Find damage of the database file, and rows that refer to rows that are not there (SQLite)."""
+    if scope.connection.dialect.name != "sqlite":
+        return
+    for (text,) in scope.connection.exec_driver_sql("PRAGMA quick_check"):
+        if text != "ok":
+            yield Finding("database", text)
+    for table, row, parent, _ in scope.connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(
+        scope.limits.most
+    ):
+        yield Finding(f"{table} {row}", f"refers to a row of {parent} that does not exist")
+
+
+LAWS: tuple[Law, ...] = (
+    Law("whole", "The database is undamaged and every reference leads somewhere.", whole),
+    Law("cover", "The jobs of an allocation are disjoint and cover what was cut of it.", cutting.cover),
+    Law(
+        "conserved",
+        "A requested event is in exactly one place: merged, in progress or lost.",
+        conservation.conserved,
+    ),
+    Law(
+        "once",
+        "The events of a successful job are in exactly one catalogued file, those of any other in none.",
+        outputs.once,
+    ),
+    Law(
+        "one-live",
+        "A job has one live attempt while an attempt decides its state, otherwise none.",
+        attempting.one_live,
+    ),
+    Law(
+        "one-token",
+        "A token stands for one attempt; attempts are numbered without gaps, each open or closed.",
+        attempting.one_token,
+    ),
+    Law("accounted", "A file is registered if and only if its job is accounted.", outputs.accounted),
+    Law("one-merge", "An unmerged file is in at most one live merge.", merging.one_merge),
+    Law("balance", "A merge has as many events in its output as in its members.", merging.balance),
+    Law(
+        "successor",
+        "Nothing is deleted before its successor is verified, catalogued and delivered.",
+        removing.successor,
+    ),
+    Law("replicas", "A replica is on record if and only if a verified copy is there.", removing.replicas),
+    Law("fold", "The state of every item is what its facts add up to.", folding.fold),
+    Law("counters", "The ledger of an allocation is the sum of its jobs.", counters.allocations),
+    Law("blocks", "A block holds the files, bytes and events that it says.", counters.blocks),
+    Law(
+        "limbo",
+        "Every live item progresses, waits with reason and wake time, is parked with reason, or is final.",
+        limbo.limbo,
+    ),
+    Law("completed", "A workflow is over only when its jobs are.", completed),
+    Law("fenced", "An attempt that was fenced has changed nothing.", attempting.fenced),
+)
+
+
+def check(
+    connection: sa.Connection, *, now: float, limits: Limits | None = None, progress: Progress | None = None
+) -> list[Breach]:
+    """Return every breach of every law, in the order of the laws; `now` is UTC epoch seconds.
+
+    Reads only. Run it in one transaction: then all laws are asked about the same moment. `progress` is called before
+    each law.
+    """
+    scope = Scope(connection, now, limits or Limits())
+    found: list[Breach] = []
+    for law in LAWS:
+        if progress is not None:
+            progress(law)
+        found += (Breach(law.name, subject, text) for subject, text in law.find(scope))
+    return found

@@ -1,0 +1,229 @@
+"""Run a campaign of plain jobs while the agent is killed at random, and judge what it leaves.
+
+Also a program: `python -m tests.acceptance.campaign --kills 1000 --seed 1`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+CONFIG = """
+[agent]
+name = "campaign"
+log_level = "warning"
+
+[admin]
+port = 0
+
+[sites.alpha.storage]
+kind = "posix"
+root = "alpha/storage"
+
+[sites.alpha.targets.alpha-local]
+kind = "local"
+directory = "alpha/batch"
+slots = 2
+idle_s = 2.0
+poll_s = 0.2
+limits = {{ processing = 20, merge = 4 }}
+
+[sites.beta.storage]
+kind = "posix"
+root = "beta/storage"
+
+[sites.beta.targets.beta-local]
+kind = "local"
+directory = "beta/batch"
+slots = 2
+idle_s = 2.0
+poll_s = 0.2
+limits = {{ processing = 20, merge = 4 }}
+
+[sites.gamma.storage]
+kind = "posix"
+root = "gamma/storage"
+
+[cleanup]
+sweep_s = 1.0
+
+[transfer]
+retry_base_s = 0.5
+"""
+
+WORKFLOW = """
+name = "campaign"
+events = {events}
+events_per_job = {per_job}
+deliver_to = ["gamma"]
+
+[[steps]]
+command = ["sh", "-c", "seq -f 'event %.0f' {{first_event}} {{last_event}} > \\"{{output}}\\"; echo {{job}} {{token}} >> {ran}"]
+
+[merge]
+max_events = {merged}
+min_fraction = 1.0
+
+[retry]
+base_s = 0.2
+cap_s = 1.0
+infrastructure = 50
+"""
+
+
+@dataclass
+class Outcome:
+    """What a campaign came to."""
+
+    kills: int
+    seconds: float
+    delivered: list[str]
+    runs: list[str]
+    verification: dict[str, object]
+    verified: bool
+    log: str
+
+
+class Campaign:
+    """One agent in a directory of its own."""
+
+    def __init__(self, directory: Path, *, jobs: int, per_job: int = 10, seed: int = 0) -> None:
+        self.directory = directory
+        self.events = jobs * per_job
+        self.chance = random.Random(seed)
+        self.config = directory / "agent.toml"
+        self.workflow = directory / "workflow.toml"
+        self.ran = directory / "ran.txt"
+        self.log = directory / "agent.log"
+        self.config.write_text(CONFIG.format())
+        values = {"events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
+        self.workflow.write_text(WORKFLOW.format(**values))
+        self._agent: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._agent = await asyncio.create_subprocess_exec(
+                sys.executable, ROOT / "run_agent.py", "run", "--config", self.config, stdout=log, stderr=log
+            )
+
+    async def kill(self) -> None:
+        """As a power cut of this one process."""
+        assert self._agent is not None
+        self._agent.send_signal(signal.SIGKILL)
+        await self._agent.wait()
+
+    async def stop(self) -> int:
+        assert self._agent is not None
+        if self._agent.returncode is None:
+            self._agent.send_signal(signal.SIGTERM)
+        return await self._agent.wait()
+
+    async def command(self, *words: str) -> tuple[int, str]:
+        """Give a command of run_agent.py; return its exit code and output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, ROOT / "run_agent.py", *words, "--config", self.config, stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode() + err.decode()
+
+    async def submit(self) -> None:
+        """Submit until the agent has taken it; the agent may be dead or new, and taking it twice changes nothing."""
+        for _ in range(100):
+            code, text = await self.command("submit", str(self.workflow))
+            if code == 0:
+                return
+            if code != 3:
+                raise AssertionError(f"submit ended with {code}: {text}")
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"the agent took no workflow: {self.log.read_text()[-2000:]}")
+
+    async def state(self) -> tuple[str, int]:
+        """Return the workflow's state and how many of its events are delivered, from the store."""
+        code, text = await self.command("status", "--json")
+        if code != 0:
+            return "unknown", 0
+        for workflow in json.loads(text)["workflows"]:
+            return str(workflow["state"]), int(workflow["delivered"])
+        return "absent", 0
+
+    async def end_daemons(self) -> None:
+        """Wait for the node daemons, which outlive the agent, to end for want of work."""
+        for lock in self.directory.glob("*/batch/node.lock"):
+            for _ in range(200):
+                if not _held(lock):
+                    break
+                await asyncio.sleep(0.1)
+
+
+def _held(lock: Path) -> bool:
+    import fcntl
+
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+async def run(directory: Path, *, jobs: int, kills: int, seed: int, lives_s: tuple[float, float] = (0.3, 1.5)) -> Outcome:
+    """Run the campaign: `kills` times the agent lives for a random while and is killed; then it may finish."""
+    campaign = Campaign(directory, jobs=jobs, seed=seed)
+    begun = time.monotonic()
+    async with AsyncExitStack() as stack:
+        await campaign.start()
+        stack.push_async_callback(campaign.end_daemons)
+        stack.push_async_callback(campaign.stop)
+        await campaign.submit()
+        for _ in range(kills):
+            await asyncio.sleep(campaign.chance.uniform(*lives_s))
+            await campaign.kill()
+            await campaign.start()
+        deadline = time.monotonic() + 120 + jobs / 5
+        while (await campaign.state())[0] != "completed":
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}")
+            await asyncio.sleep(0.3)
+        code, text = await campaign.command("verify", "--deep", "--json")
+    delivered = [line for path in sorted((directory / "gamma/storage").rglob("*.txt")) for line in path.read_text().splitlines()]
+    return Outcome(
+        kills,
+        time.monotonic() - begun,
+        delivered,
+        campaign.ran.read_text().splitlines(),
+        json.loads(text) if text.startswith("{") else {"text": text},
+        code == 0,
+        campaign.log.read_text(),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=0, help="default: five for each kill")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    options = parser.parse_args()
+    jobs = options.jobs or max(200, 5 * options.kills)
+    print(f"{jobs} jobs, {options.kills} kills, seed {options.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="campaign-") as directory:
+        outcome = asyncio.run(run(Path(directory), jobs=jobs, kills=options.kills, seed=options.seed))
+    expected = [f"event {number}" for number in range(1, jobs * 10 + 1)]
+    exact = sorted(outcome.delivered) == sorted(expected)
+    doubled = len(outcome.runs) - len(set(outcome.runs))
+    print(f"{outcome.seconds:.0f} s; {len(outcome.delivered)} events delivered; tokens run twice: {doubled}; verified: {outcome.verified}")
+    sys.exit(0 if exact and not doubled and outcome.verified else 1)
+
+
+if __name__ == "__main__":
+    main()

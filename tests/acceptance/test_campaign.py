@@ -1,0 +1,16 @@
+"""No event is lost or doubled, whatever is killed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance import campaign
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.feature("PA-022", "PA-302", "PA-308", "REL-10", "REL-14", "DBS-05", "PA-511", "TX-07", "PA-513")
+async def test_two_hundred_jobs_survive_twenty_kills(tmp_path: Path) -> None:
+    outcome = await campaign.run(tmp_path, jobs=200, kills=20, seed=20041)
+    assert sorted(outcome.delivered) == sorted(f"event {number}" for number in range(1, 2001))
+    assert len(outcome.runs) == len(set(outcome.runs)), "a token was run twice"
+    assert outcome.verified, outcome.verification

@@ -1,0 +1,236 @@
+"""What every batch system must do: the contract of backends/batch/base.py, run against each of them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from backends.batch.base import BatchError, BatchState, BatchSystem, JobDescription, JobStatus
+from backends.batch.local import LocalBatch, LocalSettings
+from backends.batch.simulated import SimulatedBatch
+from backends.batch.simulated_model import SimulatedSettings
+from domain.report import decode_report
+from runtime.build import build
+
+DEADLINE_S = 20.0
+
+
+class Target(Protocol):
+    """One batch system under test, and how its time passes."""
+
+    batch: BatchSystem
+
+    async def settle(self) -> None:
+        """Let a little of the target's time pass."""
+
+    def job(self, token: str, behaviour: str = "quick") -> JobDescription:
+        """Return a job that is "quick", "slow" (longer than any test) or "bad" (exit code 7 or another failure)."""
+
+
+def spec(token: str, command: list[str]) -> dict[str, Any]:
+    return {
+        "schema": 1, "token": token, "job": 1, "type": "processing", "workflow": "w", "sandbox": None, "environment": {},
+        "inputs": [], "steps": [{"name": "payload", "command": command, "environment": {}}], "output": None,
+        "concatenate": False, "stage_out": [], "limits": {"wall_s": 600, "memory_mb": 500},
+    }
+
+
+class Local:
+    COMMANDS = {"quick": ["true"], "slow": ["sleep", "600"], "bad": ["sh", "-c", "echo broken; exit 7"]}
+
+    def __init__(self, directory: Path) -> None:
+        settings = LocalSettings(directory=str(directory / "node"), idle_s=5)
+        self.batch: BatchSystem = LocalBatch(settings, runtime=build(directory))
+
+    async def settle(self) -> None:
+        await asyncio.sleep(0.01)
+
+    def job(self, token: str, behaviour: str = "quick") -> JobDescription:
+        return JobDescription(token=token, spec=spec(token, self.COMMANDS[behaviour]))
+
+
+class Hand:
+    """A clock wound by hand."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return 1_700_000_000 + self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Simulated:
+    def __init__(self) -> None:
+        self.clock = Hand()
+        self.batch: BatchSystem = SimulatedBatch(SimulatedSettings(slots=2, run_s=2), clock=self.clock)
+
+    async def settle(self) -> None:
+        self.clock.now += 0.5
+
+    def job(self, token: str, behaviour: str = "quick") -> JobDescription:
+        job = JobDescription(token=token, spec=spec(token, ["true"]))
+        if behaviour == "bad":
+            job = JobDescription(token=token, spec=job.spec, wall_s=1)
+        if behaviour == "slow":
+            self.batch._settings = SimulatedSettings(slots=2, run_s=80_000, run_sigma=0.0)  # type: ignore[attr-defined]
+        return job
+
+
+@pytest.fixture(params=["local", "simulated"])
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Target]:
+    made: Target = Local(tmp_path) if request.param == "local" else Simulated()
+    await made.batch.open()
+    yield made
+    if request.param == "local":
+        live = [status.token for status in (await made.batch.poll("")).statuses]
+        await made.batch.cancel(live)
+        await ended(made, *live)
+        os.kill(int((tmp_path / "node" / "node.lock").read_text()), signal.SIGTERM)
+    await made.batch.close()
+
+
+async def until(target: Target, happened: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not await happened():
+            await target.settle()
+
+
+async def ended(target: Target, *tokens: str) -> dict[str, JobStatus]:
+    async def all_ended() -> bool:
+        found = await target.batch.find(tokens)
+        return all(found[token].state is BatchState.ENDED for token in tokens)
+
+    await until(target, all_ended)
+    return await target.batch.find(tokens)
+
+
+async def running(target: Target, token: str) -> None:
+    async def runs() -> bool:
+        return (await target.batch.find([token]))[token].state is BatchState.RUNNING
+
+    await until(target, runs)
+
+
+@pytest.mark.feature("PA-301", "PA-302", "PA-307", "PA-318")
+async def test_a_job_goes_from_submission_to_a_valid_report(target: Target) -> None:
+    tokens = [f"t{number}" for number in range(5)]
+    verdicts = await target.batch.submit([target.job(token) for token in tokens])
+    assert [verdict.token for verdict in verdicts] == tokens
+    assert all(verdict.accepted and verdict.batch_id for verdict in verdicts)
+    statuses = await ended(target, *tokens)
+    assert {status.exit_code for status in statuses.values()} == {0}
+    assert all(status.evidence and status.started_at and status.ended_at and status.node for status in statuses.values())
+    assert [statuses[verdict.token].batch_id for verdict in verdicts] == [verdict.batch_id for verdict in verdicts]
+    reports = {token: decode_report(raw) for token, raw in (await target.batch.fetch(tokens)).items()}
+    assert {token: report.token for token, report in reports.items()} == {token: token for token in tokens}
+    assert {report.exit_code for report in reports.values()} == {0}
+
+
+@pytest.mark.feature("PA-301", "PA-308")
+async def test_find_knows_what_was_accepted_and_nothing_else(target: Target) -> None:
+    assert await target.batch.find(["t1"]) == {}
+    await target.batch.submit([target.job("t1")])
+    assert set(await target.batch.find(["t1", "t2"])) == {"t1"}
+    await ended(target, "t1")
+
+
+@pytest.mark.feature("PA-308")
+async def test_a_token_submitted_again_is_not_run_again(target: Target) -> None:
+    first = await target.batch.submit([target.job("t1")])
+    again = await target.batch.submit([target.job("t1")])
+    assert again == first
+    await ended(target, "t1")
+    assert await target.batch.submit([target.job("t1")]) == first
+    assert (await target.batch.find(["t1"]))["t1"].state is BatchState.ENDED
+
+
+@pytest.mark.feature("PA-301")
+async def test_poll_tells_each_change_after_its_cursor(target: Target) -> None:
+    start = (await target.batch.poll("")).cursor
+    await target.batch.submit([target.job("t1"), target.job("t2")])
+    seen: dict[str, list[BatchState]] = {"t1": [], "t2": []}
+    cursor = start
+
+    async def both_over() -> bool:
+        nonlocal cursor
+        answer = await target.batch.poll(cursor)
+        cursor = answer.cursor
+        for status in answer.statuses:
+            seen[status.token].append(status.state)
+        return all(states and states[-1] is BatchState.ENDED for states in seen.values())
+
+    await until(target, both_over)
+    assert (await target.batch.poll(cursor)).statuses == []
+    everything = await target.batch.poll("")
+    assert everything.complete
+    assert {status.token for status in everything.statuses} == {"t1", "t2"}
+
+
+@pytest.mark.feature("PA-301")
+async def test_a_cursor_may_be_used_again_after_a_lost_answer(target: Target) -> None:
+    start = (await target.batch.poll("")).cursor
+    await target.batch.submit([target.job("t1")])
+    await ended(target, "t1")
+    first = await target.batch.poll(start)
+    again = await target.batch.poll(start)
+    assert first.statuses == again.statuses
+    assert first.statuses[-1].state is BatchState.ENDED
+
+
+@pytest.mark.feature("PA-301")
+async def test_a_failed_job_says_so_with_its_report(target: Target) -> None:
+    await target.batch.submit([target.job("t1", "bad")])
+    status = (await ended(target, "t1"))["t1"]
+    assert status.exit_code not in (0, None)
+    report = decode_report((await target.batch.fetch(["t1"]))["t1"])
+    assert report.exit_code
+    assert report.errors
+
+
+@pytest.mark.feature("PA-301")
+async def test_cancel_ends_running_and_waiting_jobs(target: Target) -> None:
+    tokens = ["t1", "t2", "t3"]
+    await target.batch.submit([target.job(token, "slow") for token in tokens])
+    await running(target, "t1")
+    assert await target.batch.fetch(["t1"]) == {}
+    await target.batch.cancel([*tokens, "unknown"])
+    statuses = await ended(target, *tokens)
+    assert {status.reason for status in statuses.values()} == {"cancelled"}
+    await target.batch.cancel(tokens)
+    assert await target.batch.find(tokens) == statuses
+
+
+@pytest.mark.feature("PA-301")
+async def test_clean_forgets_ended_attempts(target: Target) -> None:
+    await target.batch.submit([target.job("t1"), target.job("t2", "bad")])
+    await ended(target, "t1", "t2")
+    await target.batch.clean(["t1", "t2", "unknown"])
+    await target.batch.clean(["t1"])
+    assert await target.batch.find(["t1", "t2"]) == {}
+    assert await target.batch.fetch(["t1", "t2"]) == {}
+    assert (await target.batch.poll("")).statuses == []
+
+
+@pytest.mark.feature("PA-301")
+async def test_a_submission_that_is_too_large_is_refused_whole(target: Target) -> None:
+    jobs = [target.job(f"t{number}") for number in range(target.batch.capabilities.max_submit + 1)]
+    with pytest.raises(BatchError, match="at most") as caught:
+        await target.batch.submit(jobs)
+    assert not caught.value.transient
+    assert await target.batch.find(["t0"]) == {}
+
+
+@pytest.mark.feature("PA-301")
+async def test_open_and_close_may_be_repeated(target: Target) -> None:
+    await target.batch.open()
+    await target.batch.close()
+    await target.batch.close()
+    await target.batch.open()
+    await target.batch.submit([target.job("t1")])
+    await ended(target, "t1")
