@@ -22,12 +22,12 @@ from actors.catalogue import Catalogue
 from actors.cleanup import Cleanup
 from actors.creator import Creator
 from actors.error import Error
-from actors.extra import extra_children
+from actors.extra import WrongActor, extra_children
 from actors.injector import Injector
 from actors.merge import Merge
 from actors.messages import RaiseAlert
 from actors.monitor import Monitor
-from actors.opening import open_world
+from actors.opening import open_world, settings_of
 from actors.queue import Queue
 from actors.report import Report
 from actors.stage import Stage
@@ -36,6 +36,7 @@ from actors.tracker import Tracker
 from actors.transfer import Transfer
 from actors.world import World
 from config.loader import Loaded
+from services.console.program import program
 from supervisors import ActorSystem, Backoff, ChildSpec, MailboxOptions, Strategy, SupervisorSpec
 
 log = logging.getLogger("prodagent")
@@ -140,9 +141,7 @@ def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None
 
 def main() -> None:
     """The program: `run` and the operator's commands."""
-    from services.console.program import program
-
-    program(run)()
+    program(run, settings_of, (WrongActor,))()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from actors.messages import Wake
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, JobDescription, Verdict
+from backends.storage_element.base import StorageError
 from domain import jobspec
 from domain.events import JobsReleased
 from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
@@ -120,7 +121,7 @@ class Submitter(Stage):
             job = by_id[attempt.job_id]
             try:
                 description = self._describe_one(job, attempt, known[job.workflow_id], inputs.get(job.id, []))
-            except (LookupError, ValueError, OSError) as error:
+            except (LookupError, ValueError, StorageError) as error:
                 unfit.append(Failure(job.id, SPEC_INVALID, str(error)))
             else:
                 descriptions.append(description)
@@ -129,7 +130,7 @@ class Submitter(Stage):
     def _describe_one(self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input]) -> JobDescription:
         sandbox = {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox} if workflow.sandbox else None
         site = Surroundings(sandbox, self.settings.environment, self.world.stage_out[self.site])
-        inputs = [MergeInput(item.lfn, self._path(item.lfn), item.size, item.events, item.adler32) for item in members]
+        inputs = [MergeInput(item.lfn, self.world.storages[self.site].pfn(item.lfn), item.size, item.events, item.adler32) for item in members]
         assignment = Assignment(job.id, job.type, job.range, attempt.token)
         needs = workflow.spec.resources
         return JobDescription(
@@ -139,9 +140,3 @@ class Submitter(Stage):
             memory_mb=needs.memory_mb,
             wall_s=needs.wall_s,
         )
-
-    def _path(self, lfn: str) -> str:
-        path = self.world.storages[self.site].local_path(lfn)
-        if path is None:
-            raise LookupError(f"{lfn} cannot be opened at {self.site}")
-        return str(path)

@@ -1,7 +1,7 @@
 """Tracker: follows the attempts at one target with one query per interval, and ends those that should not run.
 
 An end needs positive evidence; absence has its own state (PA-312, PA-313).
-Woken by: JobsKilled, JobsAccounted, JobsFailed (directories to remove). Writes: JobsStarted, JobsEnded, JobsLost, JobsFailed.
+Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens. Writes: JobsStarted, JobsEnded, JobsLost, JobsFailed.
 Settings: the target's poll_s; tracker.grace_s, tracker.lost_s, tracker.call_deadline_s; cleanup.job_directories.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, BatchState, JobStatus, Poll
-from domain.events import JobsKilled, JobsSubmitted
 from domain.exit_codes import ABSENT
 from domain.job import JobState
 from storage import attempts
@@ -24,8 +23,6 @@ Live = dict[str, tuple[int, JobState]]
 
 
 class Tracker(Stage):
-    woken_by = (JobsSubmitted, JobsKilled)
-
     def __init__(self, world: World, target: str) -> None:
         super().__init__(world)
         self.target = target

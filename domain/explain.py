@@ -76,7 +76,9 @@ def explain_job(job: JobSight, now: float) -> Verdict:
             code="back-off", text=text, unblocks="the wake time, or `retry` now", owner="queue", wake_at=job.wake_at
         )
     code, text, unblocks, owner = _PLAIN[job.state]
-    text = text.format(target=job.target or "its target", batch=job.batch_id or "no id yet", reason=job.reason or "no reason given")
+    text = text.format(
+        target=job.target or "its target", batch=job.batch_id or "no id yet", reason=job.reason or "no reason given"
+    )
     return _verdict(job, now, code, text, unblocks, owner)
 
 
@@ -88,7 +90,9 @@ def _verdict(job: JobSight, now: float, code: str, text: str, unblocks: str, own
 
 def _held(job: JobSight) -> Verdict:
     text = f"its workflow {job.workflow} is {job.workflow_state}"
-    unblocks = f"`release {job.workflow}`" if job.workflow_state is WorkflowState.PAUSED else "nothing: the workflow has ended"
+    unblocks = (
+        f"`release {job.workflow}`" if job.workflow_state is WorkflowState.PAUSED else "nothing: the workflow has ended"
+    )
     return Verdict(code="held", text=text, unblocks=unblocks, owner=OPERATOR)
 
 
@@ -106,24 +110,44 @@ QUEUE_UNBLOCKS = {
 _PLAIN: dict[JobState, tuple[str, str, str, str]] = {
     J.NEW: ("not-admitted", "it was cut just now", "the queue's next look", "queue"),
     J.RELEASED: ("to-submit", "it goes to {target} with the next submission call", "that call", "submitter"),
-    J.SUBMITTING: ("submission-open", "{target} was asked to take it, the answer is not on record", "the answer, or a search for its token", "submitter"),
-    J.PENDING: ("batch-queue", "{target} has it ({batch}) and has not started it", "a free slot of the batch system", "tracker"),
+    J.SUBMITTING: (
+        "submission-open",
+        "{target} was asked to take it, the answer is not on record",
+        "the answer, or a search for its token",
+        "submitter",
+    ),
+    J.PENDING: (
+        "batch-queue",
+        "{target} has it ({batch}) and has not started it",
+        "a free slot of the batch system",
+        "tracker",
+    ),
     J.ENDED: ("report-unread", "it has ended, its report is to be read", "the report, read and booked", "report"),
     J.ACCOUNTED: ("catalogue-wait", "its output is to be catalogued", "the catalogue's next look", "catalogue"),
-    J.SUCCESS: ("cleanup-wait", "its events are catalogued; small files or directories of it are left", "the delivery of the merged file, then the cleanup", "cleanup"),
+    J.SUCCESS: (
+        "cleanup-wait",
+        "its events are catalogued; small files or directories of it are left",
+        "the delivery of the merged file, then the cleanup",
+        "cleanup",
+    ),
     J.PAUSED: ("paused", "it is held: {reason}", "what the reason names, then `retry`", OPERATOR),
     J.LOST: ("lost", "it vanished from {target} without proof of an end", "the tracker's verdict", "tracker"),
     J.FAILED: ("retry-decision", "its attempt failed: {reason}", "the decision whether to try again", "error"),
-    J.EXHAUSTED: ("exhausted", "all allowances are used: {reason}; its events count as lost", "`retry`, once the cause is removed", OPERATOR),
+    J.EXHAUSTED: (
+        "exhausted",
+        "all allowances are used: {reason}; its events count as lost",
+        "`retry`, once the cause is removed",
+        OPERATOR,
+    ),
     J.KILLED: ("killed", "it was ended for good: {reason}", "nothing: it is never submitted again", NOBODY),
     J.CLEANED: ("done", "it succeeded and nothing of it is left to do", "nothing", NOBODY),
-}  # fmt: skip
+}
 
 
 class FileSight(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a file. `merge`: what its merge job waits for; `successor`: state of the file that holds its
     events; `transfer`: what the first unfinished transfer (of it, or of its successor) waits for; `waiting_bytes` and
-    `wanted_bytes`: what has gathered for a merge at its site, and what is enough; `deadline`: merged at any size then."""
+    `wanted_bytes`: gathered for a merge at its site, and enough for one; `deadline`: merged at any size then."""
 
     state: FileState
     reason: str = ""
@@ -156,9 +180,13 @@ def explain_file(file: FileSight, now: float) -> Verdict:
     if file.state is F.CATALOGUED:
         return _through(file, "in-transfer", "it is on its way", file.transfer, "transfer", now)
     if file.state is F.MERGED and file.transfer is not None:
-        return _through(file, "successor-in-transfer", "its events are in a merged file", file.transfer, "transfer", now)
+        return _through(
+            file, "successor-in-transfer", "its events are in a merged file", file.transfer, "transfer", now
+        )
     code, text, unblocks, owner = _FILES[file.state]
-    text = text.format(reason=file.reason or "no reason given", job=file.job, successor=file.successor or "not there yet")
+    text = text.format(
+        reason=file.reason or "no reason given", job=file.job, successor=file.successor or "not there yet"
+    )
     wake_at = None if owner in (OPERATOR, NOBODY) else now + file.next_s.get(owner, 0.0)
     return Verdict(code=code, text=text, unblocks=unblocks, owner=owner, wake_at=wake_at, done=file.state is F.REMOVED)
 
@@ -172,13 +200,33 @@ def _through(file: FileSight, code: str, text: str, inner: Verdict | None, owner
 
 
 _FILES: dict[FileState, tuple[str, str, str, str]] = {
-    F.MERGED: ("cleanup-wait", "its events are in a merged file, which is {successor}", "that file catalogued and delivered, then the cleanup", "cleanup"),
-    F.REGISTERED: ("catalogue-wait", "it is to be put into a block of its dataset", "the catalogue's next look", "catalogue"),
-    F.INVALID: ("damaged", "it is not used any more: {reason}; job {job} produces its events again", "its deletion", "cleanup"),
+    F.MERGED: (
+        "cleanup-wait",
+        "its events are in a merged file, which is {successor}",
+        "that file catalogued and delivered, then the cleanup",
+        "cleanup",
+    ),
+    F.REGISTERED: (
+        "catalogue-wait",
+        "it is to be put into a block of its dataset",
+        "the catalogue's next look",
+        "catalogue",
+    ),
+    F.INVALID: (
+        "damaged",
+        "it is not used any more: {reason}; job {job} produces its events again",
+        "its deletion",
+        "cleanup",
+    ),
     F.REMOVING: ("removal", "its deletion is granted", "the storage's word that it is gone", "cleanup"),
-    F.REMOVEFAILED: ("removal-refused", "the storage would not delete it: {reason}", "a person who deletes it or repairs the storage", OPERATOR),
+    F.REMOVEFAILED: (
+        "removal-refused",
+        "the storage would not delete it: {reason}",
+        "a person who deletes it or repairs the storage",
+        OPERATOR,
+    ),
     F.REMOVED: ("removed", "it was deleted after its successor was safe, or because it was damaged", "nothing", NOBODY),
-}  # fmt: skip
+}
 
 
 class TransferSight(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +258,11 @@ def explain_transfer(task: TransferSight, now: float) -> Verdict:
         )
     code, text, unblocks, owner = _TRANSFERS[task.state]
     if task.state in (T.WANTED, T.READY) and task.most and task.active >= task.most:
-        code, text, unblocks = "transfer-slots", "{active} of {most} transfers to {destination} are under way", "one of them that ends"
+        code, text, unblocks = (
+            "transfer-slots",
+            "{active} of {most} transfers to {destination} are under way",
+            "one of them that ends",
+        )
     text = text.format(**{name: getattr(task, name) for name in task.__struct_fields__})
     wake_at = None if owner in (OPERATOR, NOBODY) else now + task.next_s.get(owner, 0.0)
     if task.state is T.MOVING:
@@ -224,7 +276,12 @@ _TRANSFERS: dict[TransferState, tuple[str, str, str, str]] = {
     T.OFFERED: ("source-asked", "{source} was asked for it", "the source's word", "transfer"),
     T.STAGING: ("staging", "{source} brings it to disk", "the file on disk there", "transfer"),
     T.READY: ("transfer-next", "it lies ready at {source}", "the next look of the transfers", "transfer"),
-    T.MOVING: ("copying", "try {attempt} copies it from {source} to {destination}", "its end; it is given up at the wake time", "transfer"),
+    T.MOVING: (
+        "copying",
+        "try {attempt} copies it from {source} to {destination}",
+        "its end; it is given up at the wake time",
+        "transfer",
+    ),
     T.LANDED: ("verifying", "all bytes are at {destination}", "equal checksums", "transfer"),
     T.VERIFIED: ("safe-policy", "a verified copy is at {destination}", "the site's policy for safe copies", "transfer"),
     T.MIGRATING: ("to-tape", "{destination} writes it to tape", "the tape system's word", "transfer"),
@@ -232,9 +289,14 @@ _TRANSFERS: dict[TransferState, tuple[str, str, str, str]] = {
     T.RELEASABLE: ("release", "the copy at {destination} may go", "the cleanup's next look", "cleanup"),
     T.RELEASED: ("released", "the copy at {destination} was given up on purpose", "nothing", NOBODY),
     T.PARKED: ("transfer-parked", "given up after try {attempt}: {reason}", "a person who removes the cause", OPERATOR),
-    T.QUARANTINED: ("transfer-contradiction", "what lies at {destination} contradicts the catalogue: {reason}", "a person who looks at both copies", OPERATOR),
+    T.QUARANTINED: (
+        "transfer-contradiction",
+        "what lies at {destination} contradicts the catalogue: {reason}",
+        "a person who looks at both copies",
+        OPERATOR,
+    ),
     T.CANCELLED: ("cancelled", "nobody wants it any more", "nothing", NOBODY),
-}  # fmt: skip
+}
 
 
 class WorkflowSight(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,7 +309,7 @@ class WorkflowSight(msgspec.Struct, frozen=True, kw_only=True):
     intake_open: bool = False
     requested: int = 0
     allocated: int = 0
-    in_progress: int = 0
+    uncut: int = 0
     unreported: int = 0
     groups: Mapping[str, int] = {}
     verdicts: Mapping[str, Verdict] = {}
@@ -260,7 +322,11 @@ def explain_workflow(flow: WorkflowSight, now: float) -> Verdict:
         text = f"it is held: {flow.reason or 'no reason given'}"
         return Verdict(code="held", text=text, unblocks=f"`release {flow.name}`", owner=OPERATOR)
     if flow.state is not WorkflowState.ACTIVE:
-        text = "every event is delivered or named as lost" if flow.state is WorkflowState.COMPLETED else f"given up: {flow.reason}"
+        text = (
+            "every event is delivered or named as lost"
+            if flow.state is WorkflowState.COMPLETED
+            else f"given up: {flow.reason}"
+        )
         return Verdict(code=str(flow.state), text=text, unblocks="nothing", owner=NOBODY, done=True)
     waiting = {code: count for code, count in flow.groups.items() if not flow.verdicts[code].done and count}
     if waiting:
@@ -272,16 +338,51 @@ def explain_workflow(flow: WorkflowSight, now: float) -> Verdict:
 
 
 def _idle(flow: WorkflowSight) -> tuple[str, str, str, str]:
-    if flow.in_progress:
-        text = f"{flow.in_progress} of {flow.allocated} events are to be cut into jobs"
+    if flow.uncut:
+        text = f"{flow.uncut} of {flow.allocated} events are to be cut into jobs"
         return "to-cut", text, "places in the window ahead of the sites", "creator"
     if flow.unreported:
         text = f"{flow.unreported} ranges are done, {flow.manager or 'nobody'} has not acknowledged them"
         return "report-wait", text, "the manager's answer", "allocation" if flow.manager else "injector"
-    if flow.intake_open or flow.allocated < flow.requested and flow.manager:
+    if flow.intake_open or (flow.allocated < flow.requested and flow.manager):
         text = f"{flow.allocated} of {flow.requested} events were given to this agent"
         return "no-allocation", text, f"a range from {flow.manager}, or its word that none is left", "allocation"
     return "completion", "all of its work is done", "the injector's next look", "injector"
+
+
+class SiteSight(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a site: its targets, free places of those that take work, alerts of those that are away."""
+
+    name: str
+    enabled: bool
+    targets: list[str]
+    free: Mapping[str, int] = {}
+    silent: Mapping[str, str] = {}
+    next_s: Mapping[str, float] = {}
+
+
+def explain_site(site: SiteSight, now: float) -> Verdict:
+    """Return why a site gets no work, or that it does."""
+    if not site.enabled:
+        text, unblocks = f"{site.name} is disabled in the configuration", "enabled = true there, and a restart"
+        return Verdict(code="site-disabled", text=text, unblocks=unblocks, owner=OPERATOR)
+    if not site.targets:
+        text = f"{site.name} has no batch target: it only stores"
+        return Verdict(code="no-target", text=text, unblocks="a target in the configuration", owner=OPERATOR)
+    if not site.free:
+        text = f"all targets of {site.name} are disabled in the configuration"
+        return Verdict(code="targets-disabled", text=text, unblocks="enabled = true there", owner=OPERATOR)
+    wake_at = now + site.next_s.get("queue", 0.0)
+    if silent := [site.silent[name] for name in site.free if name in site.silent]:
+        unblocks = "an answer of the target"
+        return Verdict(
+            code="target-silent", text="; ".join(silent), unblocks=unblocks, owner="submitter", wake_at=wake_at
+        )
+    if not any(site.free.values()):
+        text, unblocks = f"every place of {', '.join(site.free)} is taken", "a job that ends there, or higher limits"
+        return Verdict(code="no-slot", text=text, unblocks=unblocks, owner="queue", wake_at=wake_at)
+    text = "; ".join(f"{name} has {free} free places" for name, free in site.free.items())
+    return Verdict(code="open", text=text, unblocks="nothing", owner="queue", wake_at=wake_at, done=True)
 
 
 def owner_away(verdict: Verdict, actor: str, state: str, error: str = "") -> Verdict:

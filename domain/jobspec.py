@@ -57,6 +57,7 @@ def write(workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings
         "token": job.token,
         "job": job.job,
         "type": str(job.type),
+        "events": job.range.events,
         "workflow": workflow,
         "sandbox": site.sandbox,
         "environment": dict(site.environment),

@@ -23,9 +23,9 @@ Order = NamedTuple("Order", [("batch", str), ("token", str), ("segment", int), (
 def attend(where: Spool, order: Order, journal: int, who: str, node: str) -> int:
     """Run a job of an accepted submission in this process, whose identity is `who`; return how that went."""
     directory = where.job(order.batch, order.token)
-    if not recovery.claim(directory, who):
-        return TAKEN
     try:
+        if not recovery.claim(directory, who):
+            return TAKEN
         spool.append(journal, spool.line(spool.STARTED, order.token, who=who, at=time.time()))
         done = Job(
             _read(where, order), order.token, directory, os.path.join(directory, spool.LOG), where.sandboxes, node

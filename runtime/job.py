@@ -124,7 +124,10 @@ class Job(object):
         if not os.path.isfile(path):
             raise Problem(codes.OUTPUT_MISSING, "the payload left no file {}".format(output["file"]), "stage-out")
         events = self._events_known(output["count"])
-        expected = sum(entry["events"] for entry in self.report["inputs"]) if self.what.get("type") == "merge" else None
+        expected = self._events_in() if self.what.get("type") == "merge" else None
+        lfn = output["lfn"]
+        if output.get("merged_lfn") and os.stat(path).st_size >= output.get("merged_from_bytes", float("inf")):
+            lfn = output["merged_lfn"]  # large enough to need no merge
         counted: List[int] = []
 
         def accept(digest: Digest) -> None:
@@ -135,18 +138,21 @@ class Job(object):
                 raise Problem(codes.EVENTS_DIFFER, text, "stage-out")
 
         self._stage = StageOut(self.report["token"], self.what.get("stage_out_pauses_s") or [], accept)
-        placed = self._stage.run(path, output["lfn"], self.what["stage_out"])
+        placed = self._stage.run(path, lfn, self.what["stage_out"])
         self.report["outputs"].append({
-            "lfn": output["lfn"], "pfn": placed.pfn, "size": placed.digest.size, "events": counted[0],
+            "lfn": lfn, "pfn": placed.pfn, "size": placed.digest.size, "events": counted[0],
             "adler32": placed.digest.adler32, "sha256": placed.digest.sha256,
         })
+
+    def _events_in(self) -> int:
+        return sum(int(entry["events"]) for entry in self.report["inputs"])
 
     def _events_known(self, count: str) -> Optional[int]:
         """Return the events as counted without reading the output, or None if its lines are to be counted."""
         if count == "lines":
             return None
         if count == "inputs":
-            return sum(entry["events"] for entry in self.report["inputs"])
+            return self._events_in()
         try:
             with open(self.counts) as source:
                 counts: Dict[str, Any] = json.load(source)
@@ -156,7 +162,7 @@ class Job(object):
             raise Problem(codes.COUNT_MISSING, text, "stage-out") from fault
         if not isinstance(events, int) or isinstance(events, bool) or events < 0:
             raise Problem(codes.COUNT_MISSING, "the event count is {!r}, expected a number".format(events), "stage-out")
-        return events
+        return int(events)
 
 
 def _free_bytes(directory: str) -> int:

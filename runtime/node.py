@@ -29,13 +29,17 @@ RETRY = 0.5
 
 JOBS_PER_WORKER = 1000
 """A worker process that has served so many is replaced by a fresh one."""
+MAX_LOSSES = 3
+"""A job whose workers die so often before they have begun it is given up."""
 GONE = "the runtime is gone and left no report"
 
 
 class Entry(object):
     """One job of the node that has not ended; `pid` of who runs it, `handle` on it if an earlier daemon started it."""
 
-    __slots__ = ("batch", "cancelled", "cores", "handle", "kill_at", "length", "offset", "over", "pid", "token")
+    __slots__ = (
+        "batch", "cancelled", "cores", "handle", "kill_at", "length", "losses", "offset", "over", "pid", "token"
+    )
 
     def __init__(self, token: str, cores: int, batch: Batch, offset: int, length: int) -> None:
         self.token = token
@@ -45,6 +49,7 @@ class Entry(object):
         self.length = length
         self.pid = 0
         self.handle = -1
+        self.losses = 0
         self.cancelled = False
         self.over = False
         self.kill_at: Optional[float] = None
@@ -172,10 +177,15 @@ class Node(object):
         if pid is not None:
             self._adopt(entry, pid)
         elif not self._ended_by_itself(entry):
-            if who == "cancelled":
-                self._end(entry, reason=who)
-            else:
-                self._end(entry, signal=int(signal.SIGKILL), reason=GONE)
+            self._bury(entry, who)
+
+    def _bury(self, entry: Entry, who: str) -> None:
+        """A job's claimant is dead and has not said how the job ended."""
+        if who == "cancelled":
+            self._end(entry, reason=who)
+            return
+        process.kill_orphans(who, self.boot)
+        self._end(entry, signal=int(signal.SIGKILL), reason="cancelled" if entry.cancelled else GONE)
 
     def _adopt(self, entry: Entry, pid: int) -> None:
         entry.pid = pid
@@ -209,8 +219,7 @@ class Node(object):
                 self.poller.unregister(entry.handle)
                 os.close(entry.handle)
             if not self._ended_by_itself(entry):
-                process.kill_session(pid)
-                self._end(entry, signal=int(signal.SIGKILL), reason=GONE)
+                self._bury(entry, who or "")
         if not self.adopted:
             self.past = None
 
@@ -333,8 +342,10 @@ class Node(object):
     def _lose(self, entry: Entry, status: int) -> None:
         """The process that ran a job is dead."""
         reason = "cancelled" if entry.cancelled else GONE
-        if recovery.claim_of(self.where.job(entry.batch.name, entry.token)) is None and not entry.cancelled:
-            entry.pid = 0  # not even begun
+        entry.losses += 1
+        begun = recovery.claim_of(self.where.job(entry.batch.name, entry.token)) is not None
+        if not begun and not entry.cancelled and entry.losses < MAX_LOSSES:
+            entry.pid = 0
             self.waiting.appendleft(entry)
         elif os.WIFSIGNALED(status):
             self._end(entry, signal=os.WTERMSIG(status), reason=reason)

@@ -3,7 +3,7 @@
 import os
 import signal
 from contextlib import suppress
-from typing import Iterator, List, NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -74,14 +74,18 @@ def kill_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def kill_session(session: int, spare: int = 0) -> List[int]:
-    """Kill every process of a session except `spare`; return the pids."""
-    killed = []
+def kill_session(session: int) -> None:
+    """Kill every process of a session."""
     for found in everyone():
-        if found.session == session and found.pid != spare and found.state not in "ZX":
-            try:
-                os.kill(found.pid, signal.SIGKILL)
-                killed.append(found.pid)
-            except OSError:
-                pass
-    return killed
+        if found.session == session and found.state not in "ZX":
+            kill(found.pid, signal.SIGKILL)
+
+
+def kill_orphans(who: str, boot: str) -> None:
+    """Kill what is left of the session that a dead process led, unless its number belongs to another one by now."""
+    parts = who.split(":")
+    if len(parts) != 3 or parts[0] != boot:
+        return
+    leader = stat(int(parts[1]))
+    if leader is None or leader.start == int(parts[2]):
+        kill_session(int(parts[1]))

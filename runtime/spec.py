@@ -13,6 +13,7 @@ EXAMPLE = {
     "job": 17,
     "type": "processing",  # or "merge"
     "workflow": "hello",
+    "events": 3,  # that the job should make; only the simulated cluster reads it
     "sandbox": {"path": "/site/sandboxes/<sha256>.tar.gz", "sha256": "<sha256>"},  # or None
     "environment": {"PATH": "/opt/bin:/usr/bin:/bin"},  # added to the payload's environment
     "inputs": [  # merge only; read in place when `path` can be opened
@@ -23,6 +24,7 @@ EXAMPLE = {
     # count: lines | reported | inputs (sum of the inputs' events, only with concatenate)
     "output": {"file": "events.txt", "lfn": "/store/unmerged/...", "count": "lines"},
     "concatenate": False,  # merge without a command: the inputs one after the other
+    # and, for an output of at least so many bytes: "merged_lfn": "/store/...", "merged_from_bytes": 1500000000
     "stage_out": [{"kind": "posix", "root": "/site/se"}],  # tried in this order; 3 tries each
     "limits": {"wall_s": 600, "memory_mb": 2000, "disk_mb": 20000},
     "stage_out_pauses_s": [60, 600],
@@ -77,11 +79,13 @@ def _output_faults(spec: Dict[str, Any]) -> List[str]:
     if output is None:
         return []
     found = []
-    name, lfn = output.get("file"), output.get("lfn")
+    name = output.get("file")
     if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         found.append("output.file is {!r}, expected a file name without directories".format(name))
-    if not isinstance(lfn, str) or not lfn.startswith("/") or ".." in lfn.split("/") or lfn.endswith("/"):
-        found.append("output.lfn is {!r}, expected an absolute name".format(lfn))
+    for key in ("lfn", "merged_lfn"):
+        lfn = output.get(key, "/") if key == "merged_lfn" else output.get(key) or ""
+        if not isinstance(lfn, str) or not lfn.startswith("/") or ".." in lfn.split("/"):
+            found.append("output.{} is {!r}, expected an absolute name".format(key, lfn))
     if output.get("count") not in COUNTS:
         found.append("output.count is {!r}, expected one of {}".format(output.get("count"), ", ".join(COUNTS)))
     rules = spec.get("stage_out") or []

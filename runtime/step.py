@@ -39,6 +39,7 @@ class Limits(object):
             self._pass(codes.MEMORY, self._memory_text(used))
             process.kill_group(group, signal.SIGKILL)
         elif self.kill_at is not None and now >= self.kill_at:
+            self.kill_at = now + 1  # once more, should it not be gone by then
             process.kill_group(group, signal.SIGKILL)
         elif not self.code and self.deadline is not None and now >= self.deadline:
             self._pass(codes.WALL_TIME, "wall time limit of {} s".format(self.wall))

@@ -44,9 +44,10 @@ def account(tx: Tx, outcomes: Sequence[Good | Bad]) -> None:
     """Book all outcomes: files and jobs of the good, causes of the bad; a merge whose events do not add up is bad."""
     bad = [outcome for outcome in outcomes if isinstance(outcome, Bad)]
     good: list[Good] = []
+    taken = _known(tx.connection, outcomes)
     for outcome in outcomes:
         if isinstance(outcome, Good):
-            problem = _imbalance(tx.connection, outcome) or _conflict(tx.connection, outcome)
+            problem = _imbalance(tx.connection, outcome) or _conflict(outcome, taken)
             if problem:
                 bad.append(Bad(outcome.job, Failure(outcome.job.id, EVENTS_DIFFER, problem)))
             else:
@@ -67,11 +68,19 @@ def _imbalance(connection: sa.Connection, outcome: Good) -> str:
     return "" if got == expected else f"merge output has {got} events, its inputs {expected}"
 
 
-def _conflict(connection: sa.Connection, outcome: Good) -> str:
-    """Return the LFN that stands already, or "" (DBS-04)."""
-    lfns = [output.lfn for output in outcome.report.outputs]
-    known = connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(lfns))).scalars().first()
-    return f"{known} is registered already" if known else ""
+def _known(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> set[str]:
+    """Return which LFNs of the outputs are registered already."""
+    lfns = [output.lfn for outcome in outcomes if isinstance(outcome, Good) for output in outcome.report.outputs]
+    return set(connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(lfns))).scalars()) if lfns else set()
+
+
+def _conflict(outcome: Good, taken: set[str]) -> str:
+    """Return what is wrong with the names of the outputs, or "" (DBS-04); those that are right are taken from now on."""
+    for output in outcome.report.outputs:
+        if output.lfn in taken:
+            return f"{output.lfn} is registered already"
+        taken.add(output.lfn)
+    return ""
 
 
 def _account_good(tx: Tx, good: Sequence[Good]) -> None:
@@ -92,8 +101,11 @@ def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
     fact, state = (
         (e.MergedRegistered, FileState.REGISTERED) if kind is FileKind.MERGED else (e.UnmergedRegistered, FileState.UNMERGED)
     )
+    datasets = {name: dataset_id(tx, name) for name in {outcome.dataset for outcome in outcomes}}
     rows = [
-        _row(tx, outcome, output) | {"kind": kind, "state": state} for outcome in outcomes for output in outcome.report.outputs
+        _row(outcome, output, datasets, tx.now) | {"kind": kind, "state": state}
+        for outcome in outcomes
+        for output in outcome.report.outputs
     ]
     if not rows:
         return
@@ -106,23 +118,25 @@ def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
     tx.emit(fact(ids=ids))
 
 
-def _row(tx: Tx, outcome: Good, output: OutputReport) -> dict[str, object]:
+def _row(outcome: Good, output: OutputReport, datasets: dict[str, int], now: float) -> dict[str, object]:
     return {
         "lfn": output.lfn,
         "workflow_id": outcome.job.workflow_id,
         "job_id": outcome.job.id,
-        "dataset_id": dataset_id(tx, outcome.dataset),
+        "dataset_id": datasets[outcome.dataset],
         "site": outcome.job.site,
         "size": output.size,
         "events": output.events,
         "adler32": output.adler32,
         "sha256": output.sha256,
-        "created_at": tx.now,
-        "since": tx.now,
+        "created_at": now,
+        "since": now,
     }
 
 
 def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
+    if not outcomes:
+        return
     where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
     change = attempt.update().where(*where)
     tx.connection.execute(

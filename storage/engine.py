@@ -1,15 +1,18 @@
 """Connections to a store, set up so that a committed transaction survives a crash."""
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.errors import StoreError
 
+T = TypeVar("T")
+
 PRAGMAS = (
-    "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=5000",
@@ -26,36 +29,72 @@ def database_file(url: str) -> Path:
     except sa.exc.ArgumentError:
         raise StoreError(f"store: got {url!r}, expected a URL such as sqlite:///state/agent.db") from None
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise StoreError(f"store: got {url!r}, expected sqlite:///PATH")
+        raise StoreError(f"store: got {parsed.render_as_string()!r}, expected sqlite:///PATH")
     return Path(parsed.database)
 
 
-def connect(path: Path, *, writer: bool) -> AsyncEngine:
-    """Return an engine: the writer has one connection and BEGIN IMMEDIATE, readers up to four and cannot write."""
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+def connect(path: Path, *, writer: bool) -> sa.Engine:
+    """Return an engine; the writer begins with BEGIN IMMEDIATE, a reader cannot write."""
+    place = f"file:{path}?uri=true" if writer else f"file:{path}?mode=ro&uri=true"
+    engine = sa.create_engine(
+        f"sqlite:///{place}",
+        poolclass=sa.pool.QueuePool,
         pool_size=1 if writer else 4,
         max_overflow=0,
-        poolclass=sa.pool.AsyncAdaptedQueuePool,
+        connect_args={"check_same_thread": False},
     )
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
+    @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver would begin transactions of its own
-        cursor = connection.cursor()
         for pragma in PRAGMAS if writer else (*PRAGMAS[2:], "query_only=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+            connection.execute(f"PRAGMA {pragma}")
 
-    @sa.event.listens_for(engine.sync_engine, "begin")
+    @sa.event.listens_for(engine, "begin")
     def begin_transaction(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
 
 
-def among(column: sa.ColumnElement[int], ids: list[int]) -> sa.ColumnElement[bool]:
-    """`column IN (ids)` with one parameter whatever the number of ids, so that the statement is compiled once."""
-    listed = sa.func.json_each("[" + ",".join(map(str, ids)) + "]").table_valued("value")
-    return column.in_(sa.select(sa.cast(listed.c.value, sa.BigInteger)))
+def among(column: sa.ColumnElement[Any], ids: list[int] | None = None) -> sa.ColumnElement[bool]:
+    """`column IN (ids)` with one parameter whatever the number of ids, so that the statement is compiled once.
+
+    Without `ids` the parameter is called "ids" and takes what `listed` makes of them.
+    """
+    given = sa.bindparam("ids") if ids is None else listed(ids)
+    rows = sa.func.json_each(given).table_valued("value")
+    return column.in_(sa.select(sa.cast(rows.c.value, sa.BigInteger)))
+
+
+def listed(ids: list[int]) -> str:
+    """Return ids as the JSON list that `among` reads."""
+    return f"[{','.join(map(str, ids))}]"
+
+
+class Reader:
+    """Reads a store that others write, in threads of its own; each read sees one consistent snapshot."""
+
+    def __init__(self, path: Path, threads: int = 4) -> None:
+        if not path.is_file():
+            raise StoreError(f"no store at {path}; an agent that has run once leaves one")
+        self._engine = connect(path, writer=False)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
+
+    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Run `query` on a snapshot; it cannot write."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, query)
+
+    def read_now(self, query: Callable[[sa.Connection], T]) -> T:
+        """The same, in the caller's thread."""
+        with self._engine.connect() as connection:
+            return query(connection)
+
+    async def close(self) -> None:
+        """Safe to repeat."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        self._threads.shutdown()
+        self._engine.dispose()

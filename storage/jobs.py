@@ -14,7 +14,7 @@ from domain.spec import WorkflowSpec
 from domain.ranges import Range
 from storage import schema
 from storage.allocations import Allocation, credit
-from storage.moves import move
+from storage.moves import CHUNK, move
 from storage.transaction import Tx
 
 job, allocation, workflow, attempt = schema.job, schema.allocation, schema.workflow, schema.attempt
@@ -92,7 +92,8 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
     ]
     tx.connection.execute(job.insert(), rows)
     ids = [first_id + n for n in range(len(pieces))]
-    tx.emit(e.JobsCreated(ids=ids))
+    for start in range(0, len(ids), CHUNK):
+        tx.emit(e.JobsCreated(ids=ids[start : start + CHUNK]))
     if owner.cut_events + events == owner.range.events:
         move(tx, allocation, ALLOCATION_TABLE, e.AllocationsCut(ids=[owner.id]))
     return ids

@@ -63,8 +63,8 @@ def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: in
         )
     )
     tx.emit(e.JobsCreated(ids=[identity]))
-    tx.connection.execute(merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members])
     move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=members))
+    tx.connection.execute(merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members])
     return identity
 
 

@@ -1,16 +1,15 @@
 """Set-based, guarded moves: the state table decides what may move, and the fact that is written says what did."""
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec.structs import replace
 
 from domain.events import Event
 from domain.transition import StateTable
-from storage.engine import among
+from storage.engine import among, listed
 from storage.transaction import Tx
-
-E = TypeVar("E", bound=Event)
 
 CHUNK = 5000
 """Most ids in one statement and one fact."""
@@ -29,16 +28,27 @@ def move(tx: Tx, table: sa.Table, machine: StateTable[Any], event: Event, **valu
     moved: list[int] = []
     for start in range(0, len(event.ids), CHUNK):
         chunk = event.ids[start : start + CHUNK]
-        legal = (among(table.c.id, chunk), table.c.state.in_(rule.sources))
-        found = list(tx.connection.execute(sa.select(table.c.id).where(*legal).order_by(table.c.id)).scalars())
+        legal = _legal(table, rule.sources)
+        found = list(tx.connection.execute(legal, {"ids": listed(chunk)}).scalars())
         if found:
-            change = table.update().where(among(table.c.id, found))
-            tx.connection.execute(
-                change.values(state=rule.target, version=table.c.version + 1, since=tx.now, reason=event.reason[:500], **values)
-            )
+            set_to = {"state": rule.target, "since": tx.now, "reason": event.reason[:500], **values}
+            change = _change(table, tuple(set_to))
+            tx.connection.execute(change, {"ids": listed(found), **{f"new_{name}": value for name, value in set_to.items()}})
             tx.emit(replace(event, ids=found))
             moved += found
     return moved
+
+
+@cache
+def _legal(table: sa.Table, sources: tuple[str, ...]) -> sa.Select[tuple[int]]:
+    """Made once per table and move: building a statement costs more than running it."""
+    return sa.select(table.c.id).where(among(table.c.id), table.c.state.in_(sources)).order_by(table.c.id)
+
+
+@cache
+def _change(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
+    values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return table.update().where(among(table.c.id)).values(version=table.c.version + 1, **values)
 
 
 def move_all(tx: Tx, table: sa.Table, machine: StateTable[Any], event: Event, **values: Any) -> None:

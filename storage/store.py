@@ -1,22 +1,24 @@
 """The store: units of work in, one writer that commits them in groups, facts told after the commit."""
 
 import asyncio
-import contextlib
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.events import Event
 from storage import lease
-from storage.engine import connect, database_file
-from storage.errors import StoreAway, StoreCorrupt, StoreError, StoreInUse, StoreLost
-from storage.migrate import upgrade
+from storage.engine import Reader, connect, database_file
+from storage.errors import StoreCorrupt, StoreError, StoreInUse, StoreLost
+from storage.migrate import is_current, upgrade
 from storage.schema import AGENT, Schema
-from storage.transaction import Tx, Unit
+from storage.transaction import Tx
+from storage.writer import Pending, Settled, commit
 from supervisors import Clock, SystemClock
 
 T = TypeVar("T")
@@ -25,85 +27,82 @@ Listener = Callable[[frozenset[type[Event]]], None]
 GROUP = 100
 """Most units in one commit: the knee of commit time against rate (measured on both stores)."""
 
-
-class _Pending:
-    """A unit that waits for its commit."""
-
-    __slots__ = ("cause", "outcome", "sender", "unit")
-
-    def __init__(self, unit: Callable[[Tx], Any], sender: str, cause: int | None) -> None:
-        self.unit = unit
-        self.sender = sender
-        self.cause = cause
-        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+log = logging.getLogger("prodagent.store")
 
 
 class Store:
-    """Everything that is remembered. Made by `open`; all methods belong to one event loop."""
+    """Everything that is remembered. Made by `open`; all methods belong to one event loop.
 
-    def __init__(self, clock: Clock, lock: lease.FileLock, writer: AsyncEngine, readers: AsyncEngine, schema: Schema) -> None:
+    The database works in a thread of its own, a whole unit at a time, so that the loop never waits for it.
+    """
+
+    def __init__(self, path: Path, schema: Schema, clock: Clock) -> None:
+        self.path = path
         self.clock = clock
+        self.commits = 0
+        self.units = 0
         self._schema = schema
-        self._lock = lock
-        self._writer_engine = writer
-        self._readers = readers
-        self._connection: AsyncConnection
+        self._lock = lease.FileLock(path)
         self._fence = 0
-        self._waiting: deque[_Pending] = deque()
+        self._engine: sa.Engine | None = None
+        self._connection: sa.Connection
+        self._reader: Reader | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._waiting: deque[Pending] = deque()
         self._work = asyncio.Event()
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self.commits = 0
-        self.units = 0
 
     @classmethod
     async def open(cls, url: str, schema: Schema = AGENT, *, clock: Clock | None = None) -> "Store":
         """Open or make the store, migrate it and become its only writer.
 
-        Raises StoreInUse, StoreTooNew, StoreForeign, StoreCorrupt or StoreError (bad URL, no rights); nothing is
-        written then.
+        Raises StoreInUse, StoreTooNew, StoreForeign, StoreCorrupt or StoreError (bad URL, no rights, no room); nothing
+        is written then.
         """
         path = database_file(url)
+        store = cls(path, schema, clock or SystemClock())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = lease.FileLock(path)
-            lock.acquire()
-        except OSError as error:
-            raise StoreError(f"store {path}: {error.strerror or error}; expected a directory that can be written") from error
-        store = cls(clock or SystemClock(), lock, connect(path, writer=True), connect(path, writer=False), schema)
-        try:
-            await store._start()
+            await asyncio.get_running_loop().run_in_executor(store._thread, store._start)
         except BaseException as error:
             await store.close()
-            if isinstance(error, sa.exc.DatabaseError) and isinstance(error.orig, sqlite3.DatabaseError):
-                raise StoreCorrupt(f"store {path}: {error.orig}; restore it from a backup, or name another file") from error
-            raise
+            raise _unusable(path, error) from error
+        store._task = asyncio.create_task(store._write_groups(), name="store-writer")
         return store
 
-    async def _start(self) -> None:
-        self._connection = await self._writer_engine.connect()
-
-        def prepare(connection: sa.Connection) -> int:
-            upgrade(connection, self._schema)
-            return lease.take(connection, self.clock.time()) if "lease" in self._schema.metadata.tables else 0
-
-        self._fence = await self._connection.run_sync(prepare)
-        await self._connection.commit()
-        self._task = asyncio.create_task(self._write_groups(), name="store-writer")
+    def _start(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        self._engine = connect(self.path, writer=True)
+        self._connection = self._engine.connect()
+        current = is_current(self._connection, self._schema)
+        self._connection.rollback()
+        assert self._connection.connection.driver_connection is not None
+        self._connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")
+        if not current:
+            upgrade(self._connection, self._schema)
+        if "lease" in self._schema.metadata.tables:
+            self._fence = lease.take(self._connection, self.clock.time())
+        self._connection.commit()
+        self._reader = Reader(self.path)
 
     async def close(self) -> None:
         """Commit what waits, then let go of everything. Safe to repeat."""
         self._closing = True
         self._work.set()
         if self._task is not None:
-            await self._task
-            self._task = None
-        if hasattr(self, "_connection"):
-            with contextlib.suppress(Exception):
-                await self._connection.close()
-        await self._writer_engine.dispose()
-        await self._readers.dispose()
+            await asyncio.wait([self._task])
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        self._thread.shutdown()
+        if self._reader is not None:
+            self._reader.close_now()
+        if self._engine is not None:
+            if hasattr(self, "_connection"):
+                self._connection.close()
+            self._engine.dispose()
         self._lock.release()
 
     def listen(self, listener: Listener) -> None:
@@ -113,75 +112,77 @@ class Store:
     async def write(self, unit: Callable[[Tx], T], *, sender: str = "", cause: int | None = None) -> T:
         """Run `unit` in a transaction and return its result once that is on disk.
 
-        Units run one at a time in the order of their calls; several share a commit. An exception of the unit undoes it
-        alone and is raised here. The unit may be run again (after another one of its group failed), so it must not
-        change anything but the store. Raises StoreAway if the database is busy or full: then nothing was written.
+        Units run one at a time in the order of their calls, in the writer's thread; several share a commit. An exception
+        of the unit undoes it alone and is raised here. The unit may be run again (after another one of its group failed),
+        so it must not change anything but the store. Raises StoreAway if the database is busy or full: nothing was written.
         """
-        if self._closing:
+        if self._closing or self._task is None or self._task.done():
             raise StoreError("the store is closed")
-        pending = _Pending(unit, sender, cause)
+        pending = Pending(unit, sender, cause)
         self._waiting.append(pending)
         self._work.set()
         result: T = await pending.outcome
         return result
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
-        """Run `query` on a consistent snapshot; it cannot write."""
-        async with self._readers.connect() as connection:
-            return await connection.run_sync(query)
+        """Run `query` on a consistent snapshot that holds every commit so far; it cannot write."""
+        if self._reader is None:
+            raise StoreError("the store is closed")
+        return await self._reader.read(query)
 
     async def _write_groups(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._work.clear()
-                await self._work.wait()
-                continue
-            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-            group = [pending for pending in group if not pending.outcome.cancelled()]
-            if group and not await self._commit(group):
-                for pending in group:
-                    await self._commit([pending])
-
-    async def _commit(self, group: list[_Pending]) -> bool:
-        """Commit the group and tell everybody; False = undone because one unit failed and the others deserve another try."""
         try:
-            results, facts = await self._connection.run_sync(self._run, group)
-            await self._connection.commit()
-        except Exception as error:
-            await self._connection.rollback()
-            if len(group) > 1 and not isinstance(error, StoreLost):
-                return False
-            for pending in group:
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._work.clear()
+                    await self._work.wait()
+                    continue
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                if group := [pending for pending in group if not pending.outcome.cancelled()]:
+                    await self._write_group(group)
+        finally:
+            for pending in self._waiting:
                 if not pending.outcome.done():
-                    pending.outcome.set_exception(_explained(error))
-            return True
-        self.commits += 1
+                    pending.outcome.set_exception(StoreError("the writer has ended"))
+
+    async def _write_group(self, group: list[Pending]) -> None:
+        try:
+            settled = await asyncio.get_running_loop().run_in_executor(
+                self._thread, commit, self._connection, group, self.clock.time(), self._fence
+            )
+        except Exception as error:
+            log.exception("a group of %d units could not be settled", len(group))
+            settled = Settled([error] * len(group), frozenset(), 0)
+        self.commits += settled.commits
         self.units += len(group)
-        for pending, result in zip(group, results, strict=True):
-            if not pending.outcome.done():
-                pending.outcome.set_result(result)
-        if facts:
-            for listener in self._listeners:
+        for pending, outcome in zip(group, settled.outcomes, strict=True):
+            if pending.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                pending.outcome.set_exception(outcome)
+            else:
+                pending.outcome.set_result(outcome)
+        if settled.facts:
+            self._tell(settled.facts)
+
+    def _tell(self, facts: frozenset[type[Event]]) -> None:
+        for listener in self._listeners:
+            try:
                 listener(facts)
-        return True
-
-    def _run(self, connection: sa.Connection, group: list[_Pending]) -> tuple[list[Any], frozenset[type[Event]]]:
-        if self._fence:
-            lease.check(connection, self._fence)
-        now = self.clock.time()
-        results: list[Any] = []
-        facts: set[type[Event]] = set()
-        for pending in group:
-            unit = Unit(connection, now, pending.sender, pending.cause)
-            results.append(pending.unit(unit))
-            facts |= unit.flush()
-        return results, frozenset(facts)
+            except Exception:
+                log.exception("a listener failed")
 
 
-def _explained(error: Exception) -> Exception:
-    """Turn "come back later" answers of the database into StoreAway."""
-    if isinstance(error, sa.exc.OperationalError):
-        return StoreAway(f"the database does not take writes now: {error.orig}")
+def _unusable(path: Path, error: BaseException) -> BaseException:
+    """Say what a failed opening means and what to do about it."""
+    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, sqlite3.OperationalError):
+        if "locked" in str(error.orig):
+            return StoreInUse(f"store {path}: {error.orig}; another program has it open")
+        return StoreError(f"store {path}: {error.orig}; expected a file that can be written, with room on its disk")
+    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, sqlite3.DatabaseError):
+        return StoreCorrupt(f"store {path}: {error.orig}; restore it from a backup, or name another file")
+    if isinstance(error, OSError):
+        return StoreError(f"store {path}: {error.strerror or error}; expected a directory that can be written")
     return error
 
 

@@ -44,7 +44,8 @@ _APART = (JobState.SUCCESS, JobState.CLEANED, JobState.KILLED, JobState.EXHAUSTE
 
 
 class Explanation(Verdict, frozen=True, kw_only=True):
-    """The answer: the subject, its state and since when, the blocker, and how many items each one below it holds."""
+    """The answer: the subject, its state and since when, the blocker, and how many items each one below it holds.
+    `target` is the batch target or the manager concerned."""
 
     subject: str
     state: str
@@ -260,7 +261,8 @@ class _Look:
         )
         verdict = self._parked(explain_workflow(sight, self.now), "workflow", owner.id)
         exhausted = {"exhausted": view.jobs[JobState.EXHAUSTED]} if JobState.EXHAUSTED in view.jobs else {}
-        return self._answer(f"workflow:{owner.name}", owner.state, owner.since, verdict, {**groups, **exhausted})
+        found = self._answer(f"workflow:{owner.name}", owner.state, owner.since, verdict, {**groups, **exhausted})
+        return msgspec.structs.replace(found, target=owner.manager)
 
     def _groups(self, owner: Workflow) -> tuple[dict[str, int], dict[str, Verdict]]:
         """Return how many items each blocker holds, and one verdict of each."""

@@ -70,9 +70,7 @@ async def retry(desk: Desk, request: web.Request) -> Done:
 async def kill(desk: Desk, request: web.Request) -> Done:
     body = await receive(request, Kill)
     await _check_chosen(desk, body)
-    order = KillJobs(
-        jobs=body.jobs, workflow=body.workflow, reason=body.reason, who=who(request), dry_run=body.dry_run
-    )
+    order = KillJobs(jobs=body.jobs, workflow=body.workflow, reason=body.reason, who=who(request), dry_run=body.dry_run)
     return await _done(desk, request, body, "error", order)
 
 

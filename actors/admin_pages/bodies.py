@@ -1,7 +1,7 @@
 """What clients send: the structs of the acting calls, and how they are read."""
 
-import binascii
 import base64
+import binascii
 import json
 from typing import Annotated, Any, TypeVar
 

@@ -16,6 +16,9 @@ from supervisors import ActorSnapshot, ActorSystem, MailboxFull
 
 T = TypeVar("T")
 
+ASK_S = 10.0
+"""Seconds that an actor has to carry out a command."""
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -42,14 +45,16 @@ class Desk:
     async def ask(self, actor: str, message: object) -> Any:
         """Give a command to another actor and return its answer."""
         try:
-            reply = self.system.ref(actor).ask(message, timeout=self.world.settings.supervision.ask_deadline_s)
+            reply = self.system.ref(actor).ask(message, timeout=ASK_S)
             return await reply
         except Refused as error:
             raise Refusal(409, "refused", str(error)) from None
         except LookupError as error:
             raise Refusal(404, "not_found", str(error.args[0] if error.args else error)) from None
         except (TimeoutError, pykka.Timeout):
-            raise Refusal(504, "no_answer", f"{actor} did not answer in time; it may still carry the command out") from None
+            raise Refusal(
+                504, "no_answer", f"{actor} did not answer in time; it may still carry the command out"
+            ) from None
         except (pykka.ActorDeadError, MailboxFull) as error:
             raise Refusal(503, "actor_away", f"{actor} takes no commands now: {error}") from None
 

@@ -158,9 +158,7 @@ async def alerts(desk: Desk, _request: web.Request) -> list[views.AlertView]:
 async def dead_letters(desk: Desk, _request: web.Request) -> DeadLetters:
     snapshot = desk.system.snapshot()
     parked = await desk.read(views.dead_letters)
-    return DeadLetters(
-        parked=parked, messages=list(snapshot.dead_letters), counts=list(snapshot.dead_letter_counts)
-    )
+    return DeadLetters(parked=parked, messages=list(snapshot.dead_letters), counts=list(snapshot.dead_letter_counts))
 
 
 async def datasets(desk: Desk, _request: web.Request) -> list[DatasetView]:

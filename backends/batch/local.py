@@ -31,14 +31,15 @@ from backends.batch.local_journal import LocalJournal
 from runtime.attempt import forget
 from runtime.spool import Spool
 
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _Answer = TypeVar("_Answer")
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and how jobs run on this machine: `directory` holds all that they need and leave, `slots` cores are used,
-    `python` runs the runtime, `environment` is added to that of every job, and the daemon ends after `idle_s` seconds
-    without work."""
+    `python` runs the runtime, and the daemon ends after `idle_s` seconds without work. Jobs see `environment`, and of
+    the agent's own only what KEPT names: its secrets are none of theirs."""
 
     directory: str
     slots: int = 2
@@ -124,6 +125,7 @@ class LocalBatch:
         batch = secrets.token_hex(8)
         if fresh:
             self._drop(f"{batch}.jobs", self._submission(fresh))
+            self._inbox[f"{batch}.jobs"] = [job.token for job in fresh]
         places = {job.token: f"{batch}.{place}" for place, job in enumerate(fresh)}
         return [
             Verdict(token=job.token, accepted=True, batch_id=places.get(job.token) or known[job.token].batch_id)
@@ -181,6 +183,8 @@ class LocalBatch:
 
     def _poll(self, cursor: str) -> Poll:
         before = self._journal.cursor
+        if self._inbox:
+            self._look_into_inbox()
         if cursor:
             changed = [attempt.status() for attempt in self._journal.read()]
             if cursor != before:
@@ -271,6 +275,7 @@ class LocalBatch:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
+                env={name: os.environ[name] for name in os.environ if name in KEPT or name.startswith("LC_")},
             )
         except OSError as fault:
             raise BatchError(f"{settings.python}: {fault}", transient=False) from fault

@@ -27,8 +27,8 @@ class _File(msgspec.Struct, frozen=True):
 class MemoryStorage:
     """Published and temporary files by name. Nothing survives the process."""
 
-    def __init__(self, settings: MemorySettings | None = None) -> None:
-        self._capacity = (settings or MemorySettings()).capacity
+    def __init__(self, settings: MemorySettings) -> None:
+        self._capacity = settings.capacity
         self._files: dict[str, _File] = {}
         self._temporary: dict[str, _File] = {}
 

@@ -2,6 +2,6 @@
 
 from storage.laws.breach import Breach, Law, Limits
 from storage.laws.conservation import LedgerRow, ledger
-from storage.laws.statute import LAWS, check
+from storage.laws.statute import LAWS, check, damaged
 
-__all__ = ["LAWS", "Breach", "Law", "LedgerRow", "Limits", "check", "ledger"]
+__all__ = ["LAWS", "Breach", "Law", "LedgerRow", "Limits", "check", "damaged", "ledger"]

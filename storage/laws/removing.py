@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from domain.events import FilesRemoving
 from domain.file import FileKind, FileState
+from domain.job import JobType
 from domain.spec import WorkflowSpec
 from domain.transfer import TRANSFER_TABLE, TransferState
 from storage import log, schema
@@ -24,20 +25,19 @@ ARRIVED = (TransferState.VERIFIED, TransferState.MIGRATING, TransferState.SAFE, 
 """States of a transfer whose destination has a verified copy."""
 
 small, big = file.alias("small"), file.alias("big")
+GONE = sa.and_(small.c.state.in_(GOING), merge_input.c.live.is_not(None))
 
 
 def successor(scope: Scope) -> Iterator[Finding]:
     """Find small files that go or are gone without a successor that is catalogued, verified and served."""
-    good = sa.exists().where(
-        merge_input.c.file_id == file.c.id,
-        merge_input.c.live.is_not(None),
-        big.c.job_id == merge_input.c.job_id,
-        big.c.kind == FileKind.MERGED,
-        big.c.state == FileState.CATALOGUED,
-        sa.exists().where(replica.c.file_id == big.c.id),
+    verified = sa.exists().where(replica.c.file_id == big.c.id)
+    shown = (big.c.kind == FileKind.MERGED, big.c.state == FileState.CATALOGUED, verified)
+    heir = sa.exists().where(big.c.job_id == job.c.id, *shown)
+    childless = (
+        sa.select(job.c.id).where(job.c.type == JobType.MERGE, ~heir).cte("childless").prefix_with("MATERIALIZED")
     )
-    member = sa.exists().where(merge_input.c.file_id == file.c.id, merge_input.c.live.is_not(None))
-    bare = sa.select(file.c.id, file.c.state).where(file.c.state.in_(GOING), member, ~good)
+    members = sa.select(small.c.id, small.c.state).join(merge_input, merge_input.c.file_id == small.c.id)
+    bare = members.where(GONE, merge_input.c.job_id.in_(sa.select(childless.c.id)))
     for identity, state in scope.rows(bare):
         yield Finding(f"file {identity}", f"is {state} and no catalogued, verified file holds its events")
     merged = sa.select(file.c.id, file.c.state).where(file.c.state.in_(GOING), file.c.kind == FileKind.MERGED)
@@ -46,31 +46,27 @@ def successor(scope: Scope) -> Iterator[Finding]:
     yield from _unserved(scope)
 
 
-def _gone() -> sa.Select[tuple[int, int, str]]:
-    """Return (id, successor's id, successor's site) of small files that go or are gone."""
-    query = sa.select(small.c.id, big.c.id, big.c.site).join(merge_input, merge_input.c.file_id == small.c.id)
-    joined = query.join(big, big.c.job_id == merge_input.c.job_id)
-    return joined.where(small.c.state.in_(GOING), merge_input.c.live.is_not(None), big.c.kind == FileKind.MERGED)
-
-
 def _unserved(scope: Scope) -> Iterator[Finding]:
-    """Find small files whose deletion was granted while a copy of the successor was still wanted elsewhere."""
-    late = _gone().add_columns(transfer.c.id).join(transfer, transfer.c.file_id == big.c.id)
-    for identity, _, _, task in scope.rows(late.where(transfer.c.state.not_in(SERVED))):
+    """Find small files whose deletion was granted while a copy of the successor was still wanted elsewhere.
+
+    Members of one merge are granted in the order of their ids, so the last one is asked for all of them.
+    """
+    members = sa.select(sa.func.max(small.c.id)).join(merge_input, merge_input.c.file_id == small.c.id)
+    last = members.where(GONE, merge_input.c.job_id == big.c.job_id).correlate(big).scalar_subquery().label("last")
+    late = sa.select(last, transfer.c.id).join_from(transfer, big, big.c.id == transfer.c.file_id)
+    unserved = late.where(transfer.c.state.not_in(SERVED), big.c.kind == FileKind.MERGED).subquery()
+    for identity, task in scope.rows(sa.select(unserved).where(unserved.c.last.is_not(None))):
         if state := _state_at_grant(scope.connection, identity, task):
-            yield Finding(
-                f"file {identity}", f"its deletion was granted while transfer {task} of its successor was {state}"
-            )
-    specs = scope.connection.execute(sa.select(workflow.c.id, workflow.c.spec)).all()
-    for owner, text in specs:
-        for site in msgspec.json.decode(text, type=WorkflowSpec).deliver_to:
+            text = f"its deletion was granted while transfer {task} of its successor was {state}"
+            yield Finding(f"file {identity}", text)
+    for owner, spec in scope.connection.execute(sa.select(workflow.c.id, workflow.c.spec)).all():
+        for site in msgspec.json.decode(spec, type=WorkflowSpec).deliver_to:
             asked = sa.exists().where(transfer.c.file_id == big.c.id, transfer.c.destination == site)
-            never = _gone().where(small.c.workflow_id == owner, big.c.site != site, ~asked)
-            for identity, heir, _ in scope.rows(never):
-                yield Finding(
-                    f"file {identity}",
-                    f"its deletion was granted before its successor, file {heir}, was asked for at {site}",
-                )
+            heirs = sa.select(last, big.c.id).where(big.c.kind == FileKind.MERGED, big.c.workflow_id == owner)
+            unasked = heirs.where(big.c.site != site, ~asked).subquery()
+            for identity, heir in scope.rows(sa.select(unasked).where(unasked.c.last.is_not(None))):
+                text = f"its deletion was granted before its successor, file {heir}, was asked for at {site}"
+                yield Finding(f"file {identity}", text)
 
 
 def _state_at_grant(connection: sa.Connection, identity: int, task: int) -> TransferState | None:

@@ -24,10 +24,11 @@ from storage.views.records import (
     WorkflowDetail,
     WorkflowView,
 )
-from storage.views.rows import unknown
+from storage.views.rows import MAX_ROWS, unknown
 from storage.views.sums import jobs_by_site, status, sum_up, totals
 
 __all__ = [
+    "MAX_ROWS",
     "AlertView",
     "AttemptView",
     "AuditView",

@@ -33,15 +33,16 @@ class Target(Protocol):
 
 def spec(token: str, command: list[str]) -> dict[str, Any]:
     return {
-        "schema": 1, "token": token, "job": 1, "type": "processing", "workflow": "w", "sandbox": None, "environment": {},
-        "inputs": [], "steps": [{"name": "payload", "command": command, "environment": {}}], "output": None,
+        "schema": 1, "token": token, "job": 1, "type": "processing", "workflow": "w", "sandbox": None, "inputs": [],
+        "environment": {}, "steps": [{"name": "payload", "command": command, "environment": {}}], "output": None,
         "concatenate": False, "stage_out": [], "limits": {"wall_s": 600, "memory_mb": 500},
     }
 
 
-class Local:
-    COMMANDS = {"quick": ["true"], "slow": ["sleep", "600"], "bad": ["sh", "-c", "echo broken; exit 7"]}
+COMMANDS = {"quick": ["true"], "slow": ["sleep", "600"], "bad": ["sh", "-c", "echo broken; exit 7"]}
 
+
+class Local:
     def __init__(self, directory: Path) -> None:
         settings = LocalSettings(directory=str(directory / "node"), idle_s=5)
         self.batch: BatchSystem = LocalBatch(settings, runtime=build(directory))
@@ -50,7 +51,7 @@ class Local:
         await asyncio.sleep(0.01)
 
     def job(self, token: str, behaviour: str = "quick") -> JobDescription:
-        return JobDescription(token=token, spec=spec(token, self.COMMANDS[behaviour]))
+        return JobDescription(token=token, spec=spec(token, COMMANDS[behaviour]))
 
 
 class Hand:
@@ -125,7 +126,11 @@ async def test_a_job_goes_from_submission_to_a_valid_report(target: Target) -> N
     assert all(verdict.accepted and verdict.batch_id for verdict in verdicts)
     statuses = await ended(target, *tokens)
     assert {status.exit_code for status in statuses.values()} == {0}
-    assert all(status.evidence and status.started_at and status.ended_at and status.node for status in statuses.values())
+    for status in statuses.values():
+        assert status.evidence
+        assert status.started_at
+        assert status.ended_at
+        assert status.node
     assert [statuses[verdict.token].batch_id for verdict in verdicts] == [verdict.batch_id for verdict in verdicts]
     reports = {token: decode_report(raw) for token, raw in (await target.batch.fetch(tokens)).items()}
     assert {token: report.token for token, report in reports.items()} == {token: token for token in tokens}

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -159,7 +160,7 @@ class Campaign:
 
     async def submit(self, ids: Sequence[int] | None = None, site: str = "A") -> list[int]:
         given = list(ids) if ids is not None else await self.ids(JobState.RELEASED)
-        tokens = {identity: f"t{next(self._serial)}" for identity in given}
+        tokens = {identity: f"{self.spec.name}-{next(self._serial)}" for identity in given}
         await self.write(lambda tx: attempts.intend(tx, given, site, f"{site}.batch", tokens))
         await self.write(lambda tx: attempts.submitted(tx, {identity: f"b{identity}" for identity in given}))
         return given
@@ -171,7 +172,7 @@ class Campaign:
         await self.write(lambda tx: attempts.ended(tx, ended))
 
     def output(self, job: Job, events: int | None = None, lfn: str | None = None) -> OutputReport:
-        name = lfn or f"/store/{job.type}/{next(self._serial)}.txt"
+        name = lfn or f"/store/{self.spec.name}/{job.type}/{next(self._serial)}.txt"
         count = job.range.events if events is None else events
         return OutputReport(lfn=name, pfn=name, size=300, events=count, adler32="0" * 8, sha256="0" * 64)
 
@@ -198,11 +199,12 @@ class Campaign:
 
     async def merge(self, *, flush: bool = True) -> list[int]:
         found = await self.read(lambda c: merges.waiting(c, 10_000))
-        made: list[int] = []
-        for (owner, site), files in found.items():
-            for members in plan(files, self.spec.merge, now=self.clock.now, flush=flush):
-                made.append(await self.write(lambda tx, s=site, m=members, o=owner: merges.create(tx, o, s, m, 100)))
-        return made
+        bins = [
+            (owner, site, members)
+            for (owner, site), files in found.items()
+            for members in plan(files, self.spec.merge, now=self.clock.now, flush=flush)
+        ]
+        return [await self.write(lambda tx, b=one: merges.create(tx, *b, priority=100)) for one in bins]
 
     async def catalogue(self) -> list[int]:
         waiting = await self.read(lambda c: datasets.registered(c, 10_000))
@@ -283,3 +285,9 @@ def new_campaign(store: Store, clock: HandClock) -> Callable[[WorkflowSpec], Cam
 @pytest.fixture
 def spec_of() -> Callable[..., WorkflowSpec]:
     return make_spec
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """The parts from which fixtures that live longer than one test build a store."""
+    return SimpleNamespace(HandClock=HandClock, Campaign=Campaign, make_spec=make_spec)

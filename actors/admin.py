@@ -1,0 +1,99 @@
+"""Admin: shows the agent to operators and passes their commands on.
+
+Serves pages, JSON, metrics and health on admin.host and admin.port; each command becomes a message to the actor
+concerned and a line of the audit. While it serves, agent.json in the state directory holds its address and token.
+Sends: SubmitWorkflow, HoldWorkflow, RetryJobs, KillJobs, ReplayParked, Crash. Writes: the audit.
+Settings: the [admin] table, agent.state.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from actors.admin_pages.desk import Desk
+from actors.admin_pages.server import Server
+from actors.stage import Stage
+from actors.world import World
+
+
+class CannotListen(Exception):  # noqa: N818 - as the other refusals, it is named by what is the matter
+    """The address is none of this machine's, or somebody listens there already."""
+
+
+class AgentFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What agent.json tells commands on this machine; `started` in UTC epoch seconds."""
+
+    pid: int
+    url: str
+    token: str
+    started: float
+
+
+class Admin(Stage):
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.settings = world.settings.admin
+        self.directory = Path(world.settings.agent.state)
+        self.server: Server | None = None
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if not self.settings.enabled or self.system is None:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        host, port = self.settings.host, self.settings.port
+        desk = Desk(world=self.world, system=self.system, token=self._token(), started=self.clock.time())
+        server = Server(desk, host, port)
+        try:
+            await server.start()
+        except OSError as error:
+            raise CannotListen(
+                f"admin: cannot listen on {host}:{port} ({error.strerror or error}); expected an address of this "
+                "machine and a free port: set another one in [admin], 0 takes any"
+            ) from None
+        self.server = server
+        told = AgentFile(pid=os.getpid(), url=server.url, token=desk.token, started=desk.started)
+        _write_private(self.directory / "agent.json", msgspec.json.encode(told))
+        self.log.info("serving %s", server.url)
+
+    async def on_stop(self) -> None:
+        await self._close()
+
+    async def on_failure(
+        self,
+        _exception_type: type[BaseException] | None,
+        _exception_value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            (self.directory / "agent.json").unlink(missing_ok=True)
+            await server.stop()
+
+    def _token(self) -> str:
+        """Return the token; it outlives restarts, so that open pages go on. Without its file a new one is made."""
+        path = self.directory / "admin.token"
+        with contextlib.suppress(OSError):
+            if len(kept := path.read_text(encoding="ascii", errors="replace").strip()) >= 32:
+                return kept
+        token = secrets.token_urlsafe(32)
+        _write_private(path, token.encode())
+        return token
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, so that others see all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)

@@ -1,0 +1,91 @@
+"""What monitoring systems fetch, in Prometheus' text format (OPS-15)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from actors.admin_pages.answers import Status
+from actors.admin_pages.desk import Desk
+from actors.admin_pages.reading import WELL, status
+from supervisors import SystemSnapshot
+
+EVENTS = ("requested", "allocated", "in_progress", "generated", "merged", "delivered", "lost")
+
+
+async def metrics(desk: Desk, request: web.Request) -> web.Response:
+    """Look once and write it down; the registry is our own and lives as long as the answer."""
+    seen, snapshot = await status(desk, request), desk.system.snapshot()
+    registry = CollectorRegistry()
+    registry.register(_Seen([*_work(seen), *_process(seen, snapshot), *_actors(snapshot)]))
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+
+class _Seen:
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _family(kind: Any, name: str, about: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
+    family: Any = kind(f"prodagent_{name}", about, labels=labels)
+    for given, value in values:
+        family.add_metric(given, value)
+    return family  # type: ignore[no-any-return]
+
+
+def _gauge(name: str, about: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
+    return _family(GaugeMetricFamily, name, about, labels, values)
+
+
+def _counter(name: str, about: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
+    return _family(CounterMetricFamily, name, about, labels, values)
+
+
+def _work(seen: Status) -> Iterator[Metric]:
+    sites = [([row.site, row.target, state], count) for row in seen.sites for state, count in row.states.items()]
+    yield _gauge("jobs", "Jobs by state", ["site", "target", "state"], sites)
+    events = [([flow.name, kind], getattr(flow, kind)) for flow in seen.workflows for kind in EVENTS]
+    yield _gauge("events", "Events of a workflow: requested, merged, lost, ...", ["workflow", "kind"], events)
+    transfers = [([state], count) for state, count in seen.totals.transfers.items()]
+    yield _gauge("transfers", "Transfers by state", ["state"], transfers)
+    files = [([state], count) for state, count in seen.totals.files.items()]
+    yield _gauge("files", "Files by state", ["state"], files)
+    levels = Counter(alert.level for alert in seen.alerts)
+    alerts = [([level], levels[level]) for level in ("info", "warning", "error", "critical")]
+    yield _gauge("open_alerts", "Open alerts by level", ["level"], alerts)
+
+
+def _process(seen: Status, snapshot: SystemSnapshot) -> Iterator[Metric]:
+    agent = seen.agent
+    yield _gauge("uptime_seconds", "Time since the start", [], [([], agent.uptime)])
+    yield _gauge("loop_lag_seconds", "How late the event loop was, last sample", [], [([], agent.loop_lag)])
+    yield _gauge("loop_lag_max_seconds", "How late it was at worst", [], [([], snapshot.loop_lag_max)])
+    yield _counter("store_commits", "Commits of the store's writer", [], [([], agent.store_commits)])
+    yield _counter("store_units", "Units of work in these commits", [], [([], agent.store_units)])
+    parked = seen.dead_letters - len(snapshot.dead_letters)
+    yield _gauge("parked_facts", "Facts that wait for a person", [], [([], parked)])
+    lost = [([count.actor, count.reason], count.count) for count in snapshot.dead_letter_counts]
+    yield _counter("dead_letters", "Messages that nobody handled", ["actor", "reason"], lost)
+
+
+def _actors(snapshot: SystemSnapshot) -> Iterator[Metric]:
+    actors = [actor for actor in snapshot.actors if actor.kind == "actor"]
+
+    def each(field: str) -> list[tuple[list[str], float]]:
+        return [([actor.name], float(getattr(actor, field))) for actor in actors]
+
+    up = [([actor.name], float(actor.state in WELL)) for actor in actors]
+    yield _gauge("actor_up", "Whether the actor runs", ["actor"], up)
+    yield _gauge("actor_mailbox_depth", "Messages that wait", ["actor"], each("depth"))
+    yield _gauge("actor_mailbox_high_water", "Most messages that waited", ["actor"], each("high_water"))
+    yield _gauge("actor_current_age_seconds", "Age of the message being handled", ["actor"], each("current_age"))
+    yield _gauge("actor_handler_p99_seconds", "Slow handlers of late", ["actor"], each("p99"))
+    yield _counter("actor_handled", "Messages handled", ["actor"], each("handled"))
+    yield _counter("actor_restarts", "Restarts", ["actor"], each("restarts"))

@@ -1,0 +1,90 @@
+"""The programming interface as one table: the server, the OpenAPI document and the reference page are made from it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from actors.admin_pages import acting, reading
+from actors.admin_pages.answers import ActorChanged, Actors, DeadLetters, Done, Failures, Status, Submitted
+from actors.admin_pages.bodies import Hold, Kill, Plain, Replay, Retry, Submission
+from actors.admin_pages.desk import Desk
+from storage.views import (
+    AlertView,
+    AuditView,
+    DatasetView,
+    FileRow,
+    FileView,
+    JobRow,
+    JobView,
+    WorkflowDetail,
+    WorkflowView,
+)
+from storage.why import Explanation
+from supervisors import ActorSnapshot
+
+Handler = Callable[[Desk, web.Request], Awaitable[Any]]
+
+
+class Route(NamedTuple):
+    """`body` None: the call only looks. `query`: parameters with what they mean."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: Any
+    body: type[msgspec.Struct] | None = None
+    query: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def acts(self) -> bool:
+        return self.body is not None
+
+
+LIMIT = {"limit": "most rows, 1 to 10000"}
+JOBS = {"workflow": "its name", "state": "states, comma-separated", "site": "its name", **LIMIT}
+FILES = {
+    "workflow": "its name",
+    "state": "states, comma-separated",
+    "kind": "unmerged or merged",
+    "site": "its name",
+    **LIMIT,
+}
+
+API = "/api/v1"
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/status", reading.status, "Everything at a glance", Status),
+    Route("GET", "/workflows", reading.workflows, "Workflows with their ledgers of events", list[WorkflowView]),
+    Route("GET", "/workflows/{name}", reading.workflow, "One workflow: ledger, failures, history", WorkflowDetail),
+    Route("GET", "/jobs", reading.jobs, "Jobs, newest first", list[JobRow], query=JOBS),
+    Route("GET", "/jobs/{id}", reading.job, "One job: attempts, inputs, files, history", JobView),
+    Route(
+        "GET", "/why/{subject:.+}", reading.why, "What a job, workflow, file, transfer or site waits for", Explanation
+    ),
+    Route("GET", "/actors", reading.actors, "The supervision tree", Actors),
+    Route("GET", "/actors/{name}", reading.actor, "One actor or group", ActorSnapshot),
+    Route(
+        "GET", "/failures", reading.failures, "Causes of failure and the last failed attempts", Failures, query=LIMIT
+    ),
+    Route("GET", "/alerts", reading.alerts, "Open alerts, newest first", list[AlertView]),
+    Route("GET", "/dead-letters", reading.dead_letters, "What could not be handled", DeadLetters),
+    Route("GET", "/datasets", reading.datasets, "Datasets of the local catalogue", list[DatasetView]),
+    Route("GET", "/files", reading.files, "Files, newest first", list[FileRow], query=FILES),
+    Route("GET", "/files/{id}", reading.file, "One file: copies, parents, transfers, history", FileView),
+    Route("GET", "/audit", reading.audit, "Commands and what came of them", list[AuditView], query=LIMIT),
+    Route("POST", "/workflows", acting.submit, "Take on a workflow", Submitted, Submission),
+    Route("POST", "/workflows/{name}/hold", acting.hold, "Release no more jobs of a workflow", Done, Hold),
+    Route("POST", "/workflows/{name}/release", acting.release, "Release them again", Done, Hold),
+    Route("POST", "/jobs/retry", acting.retry, "Reopen jobs, or end their back-off now", Done, Retry),
+    Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Done, Kill),
+    Route("POST", "/dead-letters/replay", acting.replay, "Hand parked facts out again", Done, Replay),
+    Route(
+        "POST", "/actors/{name}/restart", acting.restart, "Replace an actor or group by fresh ones", ActorChanged, Plain
+    ),
+    Route("POST", "/actors/{name}/pause", acting.pause, "Let it take no further message", ActorChanged, Plain),
+    Route("POST", "/actors/{name}/resume", acting.resume, "Let it go on", ActorChanged, Plain),
+    Route("POST", "/actors/{name}/crash", acting.crash, "Make it fail (with admin.faults on)", ActorChanged, Plain),
+)

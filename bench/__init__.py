@@ -1,0 +1,1 @@
+"""Figures as ratios, each measured in one run against a named peer or limit."""

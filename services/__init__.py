@@ -1,0 +1,1 @@
+"""The companions: other programs that share the words."""

@@ -1,0 +1,104 @@
+"""One command under way: its configuration, its way of printing, its end."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+import typer
+from rich.console import Console, RenderableType
+
+from config.faults import Faults
+from config.loader import Loaded, load
+from config.secret import SecretError
+from services.console.exits import Exit, Stop
+from storage.engine import Reader, database_file
+from storage.errors import StoreError
+from storage.views import Unknown
+
+T = TypeVar("T")
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", envvar="PRODAGENT_CONFIG", help="The agent's configuration.", metavar="FILE")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, change nothing.")]
+DEFAULT = Path("prodagent.toml")
+
+
+class Session:
+    """What a command prints with and reads from."""
+
+    def __init__(self, config: Path, *, json: bool) -> None:
+        self.json = json
+        self._config = config
+        self._loaded: Loaded | None = None
+
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration; raises Stop 78 with everything that is wrong with it."""
+        if self._loaded is None:
+            try:
+                self._loaded = load(self._config)
+            except Faults as faults:
+                raise Stop(Exit.BAD_CONFIG, str(faults)) from None
+        return self._loaded
+
+    @property
+    def state(self) -> Path:
+        """The directory of agent.json."""
+        return self.loaded.base / self.loaded.settings.agent.state
+
+    def read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Ask the store without holding it: the agent may run, hang or be dead."""
+        reader: Reader | None = None
+        try:
+            reader = Reader(database_file(self.loaded.store_url()), threads=1)
+            return reader.read_now(query)
+        except Unknown as error:
+            raise Stop(Exit.FAILED, str(error)) from None
+        except SecretError as error:
+            raise Stop(Exit.BAD_CONFIG, str(error)) from None
+        except StoreError as error:
+            raise Stop(Exit.NO_STORE, str(error)) from None
+        except sa.exc.OperationalError as error:
+            expected = "expected one made by this version of the program"
+            raise Stop(Exit.NO_STORE, f"the store cannot be read: {error.orig}; {expected}") from None
+        except sa.exc.DatabaseError as error:
+            raise Stop(Exit.NO_STORE, f"the store is damaged, or none: {error.orig}") from None
+        finally:
+            if reader is not None:
+                reader.close_now()
+
+    def show(self, answer: object, table: Callable[[], RenderableType]) -> None:
+        """Print the answer: as it is for programs, as a table for people."""
+        if self.json:
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
+        else:
+            Console().print(table())
+
+
+def run(work: Awaitable[T]) -> T:
+    """Await something from a plain function."""
+
+    async def waited() -> T:
+        return await work
+
+    return asyncio.run(waited())
+
+
+@contextmanager
+def session(config: Path, *, json: bool = False) -> Iterator[Session]:
+    """Run the body of a command and end with the right code; a failure is told on stderr, with --json as JSON too."""
+    try:
+        yield Session(config, json=json)
+    except Stop as stop:
+        print(str(stop), file=sys.stderr)
+        if json:
+            failed: dict[str, Any] = {"error": {"text": str(stop), "exit": int(stop.code)}}
+            print(msgspec.json.encode(failed).decode())
+        raise typer.Exit(int(stop.code)) from None

@@ -1,0 +1,1 @@
+"""ProdMgr: cuts requests into allocations and applies policies."""

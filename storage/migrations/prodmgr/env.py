@@ -1,0 +1,5 @@
+"""Run by Alembic."""
+
+from storage.migrate import run_env
+
+run_env()

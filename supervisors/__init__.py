@@ -1,0 +1,60 @@
+"""The actor core: actors on asyncio with pykka's vocabulary, supervised as in OTP."""
+
+from supervisors.actor import AsyncioActor
+from supervisors.cell import Down, State
+from supervisors.clock import Clock, SystemClock
+from supervisors.dead_letters import DeadLetter, DeadLetters, Reason
+from supervisors.faults import (
+    AskCycle,
+    Escalated,
+    HandlerCancelled,
+    HandlerOverdue,
+    MailboxFull,
+    StartOverdue,
+    Transient,
+)
+from supervisors.loop_watch import LoopWatchOptions
+from supervisors.mailbox import MailboxOptions, Overflow, Priority
+from supervisors.ref import ActorRef
+from supervisors.reply import Reply
+from supervisors.snapshot import ActorSnapshot, SystemSnapshot
+from supervisors.specs import Backoff, ChildSpec, Restart, Strategy, SupervisorSpec
+from supervisors.system import ActorSystem, Alert
+from supervisors.ticks import Tick
+from supervisors.tracing import Trace, TraceRecord
+
+__all__ = [
+    "ActorRef",
+    "ActorSnapshot",
+    "ActorSystem",
+    "Alert",
+    "AskCycle",
+    "AsyncioActor",
+    "Backoff",
+    "ChildSpec",
+    "Clock",
+    "DeadLetter",
+    "DeadLetters",
+    "Down",
+    "Escalated",
+    "HandlerCancelled",
+    "HandlerOverdue",
+    "LoopWatchOptions",
+    "MailboxFull",
+    "MailboxOptions",
+    "Overflow",
+    "Priority",
+    "Reason",
+    "Reply",
+    "Restart",
+    "StartOverdue",
+    "State",
+    "Strategy",
+    "SupervisorSpec",
+    "SystemClock",
+    "SystemSnapshot",
+    "Tick",
+    "Trace",
+    "TraceRecord",
+    "Transient",
+]

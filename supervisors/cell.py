@@ -1,0 +1,363 @@
+"""The part of an actor that outlives its instances: mailbox, state, counters, watchers."""
+
+import asyncio
+import threading
+import traceback
+from collections import deque
+from enum import StrEnum
+from random import Random
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import pykka
+from pykka.messages import _ActorStop
+
+from supervisors.clock import Clock, SystemClock
+from supervisors.dead_letters import DeadLetter, DeadLetters, Reason
+from supervisors.deadlines import Deadlines, deadlines_of
+from supervisors.envelope import Envelope
+from supervisors.faults import MailboxFull
+from supervisors.mailbox import EMPTY, Mailbox, MailboxOptions, Overflow, Priority, StopMark
+from supervisors.reply import Reply
+from supervisors.ticks import Tick, Ticker, TickState
+
+if TYPE_CHECKING:
+    from supervisors.life import Life
+    from supervisors.ref import ActorRef
+    from supervisors.system import ActorSystem
+
+
+class State(StrEnum):
+    """What an actor or a group is doing."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"  # groups; of actors it shows as idle, busy or paused
+    IDLE = "idle"
+    BUSY = "busy"
+    BACKING_OFF = "backing-off"
+    PAUSED = "paused"
+    PARKED = "parked"
+    STOPPED = "stopped"
+
+
+class Down(msgspec.Struct, frozen=True):
+    """An actor that you monitor is gone for good."""
+
+    name: str
+    reason: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """How an actor failed last; the traceback is formatted when somebody looks."""
+
+    error: BaseException
+    when: float  # UTC epoch seconds
+    stack: str = ""  # of an overdue handler
+
+
+_RANDOM = Random()  # noqa: S311
+
+
+class Cell:
+    """Everything of an actor that stays while its instances come and go."""
+
+    __slots__ = (
+        "__weakref__", "_stopped", "_ticker", "base_state", "clock", "closed", "collapsed", "dead_letters",
+        "deadlines", "generation", "handled", "last_failure", "late_replies", "life", "loop", "mailbox", "name",
+        "paused", "random", "rate", "ref", "registered", "seen", "senders", "system", "thread", "urn", "waiter",
+        "watchers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        mailbox: MailboxOptions,
+        *,
+        clock: Clock | None = None,
+        dead_letters: DeadLetters | None = None,
+        random: Random | None = None,
+        system: "ActorSystem | None" = None,
+    ) -> None:
+        self.name = name
+        self.urn = uuid4().urn
+        self.mailbox = Mailbox(mailbox)
+        self.clock: Clock = clock or SystemClock()
+        self.dead_letters = dead_letters
+        self.system = system
+        self.closed: Reason | None = None  # set: nothing is accepted any more
+        self.base_state = State.NEW
+        self.deadlines: Deadlines | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread = 0
+        self.waiter: asyncio.Future[None] | None = None
+        self.senders: deque[asyncio.Future[None]] | None = None  # those that wait for room
+        self.paused = False
+        self.registered = False  # in pykka's registry
+        self.life: Life | None = None
+        self.ref: ActorRef[Any]
+        self.generation = 0
+        self.handled = 0
+        self.seen: tuple[float, int] | None = None  # time and handled at the last look
+        self.rate = 0.0
+        self.late_replies = 0
+        self.collapsed = 0
+        self.last_failure: Failure | None = None
+        self.random = random or _RANDOM
+        self.watchers: dict[str, Cell] | None = None
+        self._stopped: threading.Event | None = None
+        self._ticker: Ticker | None = None
+
+    @property
+    def stopped(self) -> threading.Event:
+        """pykka's flag; made when somebody looks, as it takes more than a kilobyte."""
+        if self._stopped is None:
+            self._stopped = threading.Event()
+            if self.closed is not None:
+                self._stopped.set()
+        return self._stopped
+
+    @property
+    def ticker(self) -> Ticker:
+        """The actor's ticks."""
+        if self._ticker is None:
+            self._ticker = Ticker(self._deliver_tick, self.random)
+        return self._ticker
+
+    @property
+    def state(self) -> State:
+        """What the actor is doing."""
+        if self.base_state is not State.RUNNING or self.life is None:
+            return self.base_state
+        if self.life.current is not EMPTY:
+            return State.BUSY
+        return State.PAUSED if self.paused else State.IDLE
+
+    @property
+    def blocks(self) -> bool:
+        """Say whether senders wait for room."""
+        return self.mailbox.options.overflow is Overflow.BLOCK
+
+    def live_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run on this loop, called on its thread."""
+        self.loop = loop
+        self.thread = get_ident()
+        self.deadlines = deadlines_of(loop)
+        if self.system is None:
+            self.clock = getattr(loop, "clock", self.clock)  # a virtual loop has its own
+
+    # pykka's inbox
+
+    def put(self, envelope: Any) -> None:
+        """Accept what pykka's own code would put in an inbox."""
+        self.mailbox.append(Envelope(envelope.message, envelope.reply_to), Priority.NORMAL)
+        self.wake()
+
+    def get(self) -> Any:
+        """Refuse: taking a message is the business of the actor's own task."""
+        raise NotImplementedError("the mailbox of an AsyncioActor is read by its own task only")
+
+    def empty(self) -> bool:
+        """Say whether no message waits."""
+        return len(self.mailbox) == 0
+
+    # sending
+
+    def wake(self) -> None:
+        """Let the actor look into its mailbox; safe from any thread."""
+        if get_ident() != self.thread:
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(self._wake_here)
+            return
+        self._wake_here()
+
+    def _wake_here(self) -> None:
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def accept(self, item: Any, priority: int) -> None:
+        """Put an item into the mailbox as the overflow policy allows, wake the actor."""
+        mailbox = self.mailbox
+        lane = mailbox.lanes[priority]
+        depth = len(lane)
+        if depth >= mailbox.capacity:
+            self._overflow(item, priority)
+            return
+        if lane.__class__ is deque:
+            lane.append(item)
+            if depth >= mailbox.high_water:
+                mailbox.high_water = depth + 1
+        else:
+            mailbox.append(item, priority)
+        if get_ident() != self.thread:
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(self._wake_here)
+        elif self.waiter is not None:
+            self._wake_here()
+
+    def end_at(self, deadline: float, reply: Reply[Any]) -> None:
+        """Fail the reply at that time on the loop's clock, unless it is answered before."""
+        if self.deadlines is None or self.loop is None:
+            return  # asked before the start: the deadline counts when the turn comes
+        if get_ident() == self.thread:
+            self.deadlines.add(reply, deadline)
+        else:
+            self.loop.call_soon_threadsafe(self.deadlines.add, reply, deadline)
+
+    def accept_unique(self, envelope: Envelope) -> None:
+        """Put a message into the mailbox unless an equal one waits there."""
+        uniques = self.mailbox.uniques
+        if envelope.message in uniques:
+            self.collapsed += 1
+            return
+        uniques.add(envelope.message)
+        envelope.unique = True
+        try:
+            self.accept(envelope, envelope.priority)
+        except MailboxFull:
+            uniques.discard(envelope.message)
+            raise
+
+    def refuse(self, message: Any) -> None:
+        """Bury a message to a parked actor or in a stopping system; to any other closed one it is an error."""
+        if self.closed is Reason.PARKED or (self.system is not None and self.system.stopping):
+            self.bury(message, self.closed or Reason.STOPPED)
+        else:
+            raise self.dead()
+
+    def dead(self) -> pykka.ActorDeadError:
+        """Return the error of those who ask a closed actor."""
+        return pykka.ActorDeadError(f"{self.ref} not found" + ("" if self.system is None else f": it is {self.state}"))
+
+    def deliver(self, message: Any) -> None:
+        """Put a message of the runtime itself before the users' ones, room or not."""
+        if self.closed is None:
+            self.mailbox.append(message, Priority.URGENT)
+            self.wake()
+
+    def _deliver_tick(self, tick: TickState) -> None:
+        self.mailbox.append(Envelope(tick.message), Priority.NORMAL)
+        self.wake()
+
+    def _overflow(self, item: Any, priority: int) -> None:
+        policy = self.mailbox.options.overflow
+        if policy is Overflow.DROP_OLDEST:
+            oldest = self.mailbox.drop_oldest(priority)
+            if oldest is not EMPTY:
+                self.bury(oldest, Reason.DROPPED)
+            self.mailbox.append(item, priority)
+            self.wake()
+        elif policy is Overflow.DEAD_LETTER:
+            self.bury(item, Reason.REFUSED)
+        else:
+            raise MailboxFull(f"{self.name}: {self.mailbox.capacity} messages wait at level {Priority(priority).name}")
+
+    async def room(self, priority: int) -> None:
+        """Wait until that level has room."""
+        while self.mailbox.is_full(priority) and self.closed is None:
+            waiter = asyncio.get_running_loop().create_future()
+            if self.senders is None:
+                self.senders = deque()
+            self.senders.append(waiter)
+            self.hold_life()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self.let_one_send()  # the room it was given goes to the next in line
+                raise
+
+    def hold_life(self) -> None:
+        """Make the running instance look at what changed before its next message."""
+        if self.life is not None:
+            self.life.hold = True
+
+    def pause(self, paused: bool) -> None:
+        """Take no further message, or go on."""
+        self.paused = paused
+        self.hold_life()
+        self.wake()
+
+    def let_one_send(self) -> None:
+        """Wake the sender that waits longest."""
+        while self.senders:
+            waiter = self.senders.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # ending
+
+    def note_failure(self, error: BaseException, stack: str = "") -> None:
+        """Remember how the actor failed."""
+        self.last_failure = Failure(error, self.clock.time(), stack)
+
+    def bury(self, item: Any, reason: Reason, error: BaseException | None = None) -> None:
+        """Make a dead letter of an item and answer its asker."""
+        message, tries = item, 0
+        if isinstance(item, Envelope):
+            message, tries = item.message, item.tries
+            if item.unique:
+                self.mailbox.uniques.discard(message)
+            if item.reply_to is not None and not item.reply_to.done():
+                item.reply_to.fail(error or pykka.ActorDeadError(f"{self.name} did not handle the message: {reason}"))
+        if self.dead_letters is not None:
+            text = "" if error is None else f"{type(error).__name__}: {error}"
+            self.dead_letters.add(DeadLetter(self.name, message, reason, self.clock.time(), tries, text, _trace(error)))
+
+    def disappear(self) -> None:
+        """Be dead for all others while the last hook runs, as pykka's actors are; a supervised one may come back."""
+        if self.system is None:
+            self.closed = Reason.STOPPED
+            self.base_state = State.STOPPED
+            pykka.ActorRegistry.unregister(self.ref)
+            if self._stopped is not None:
+                self._stopped.set()
+
+    def close(self, reason: Reason, state: State, text: str) -> None:
+        """Accept nothing more, answer what waits, tell who monitors."""
+        self.closed = reason
+        self.base_state = state
+        if self._stopped is not None:
+            self._stopped.set()
+        self.registered = False
+        pykka.ActorRegistry.unregister(self.ref)
+        self.clear_ticks()
+        for item in self.mailbox.drain():
+            self._reject(item, reason)
+        while self.senders:
+            self.let_one_send()
+        watchers, self.watchers = self.watchers or {}, None
+        for watcher in watchers.values():
+            watcher.deliver(Down(self.name, text))
+
+    def clear_ticks(self) -> None:
+        """End the ticks."""
+        if self._ticker is not None:
+            self._ticker.clear()
+
+    def _reject(self, item: Any, reason: Reason) -> None:
+        if isinstance(item, StopMark):
+            item = item.envelope
+        if isinstance(item, Envelope) and isinstance(item.message, _ActorStop):
+            if item.reply_to is not None and not item.reply_to.done():
+                item.reply_to.set(True)
+            return
+        message = item.message if isinstance(item, Envelope) else item
+        if not isinstance(message, Tick | Down):  # the runtime's own mean nothing to others
+            self.bury(item, reason)
+
+    def reopen(self) -> None:
+        """Accept messages again after a park."""
+        self.closed = None
+        if self._stopped is not None:
+            self._stopped.clear()
+
+
+def _trace(error: BaseException | None) -> str:
+    return "" if error is None else "".join(traceback.format_exception(error))

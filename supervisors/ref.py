@@ -1,0 +1,137 @@
+"""The address of an actor: stays the same across its restarts, safe to pass around."""
+
+import threading
+import weakref
+from threading import get_ident
+from typing import Any, TypeVar
+
+import pykka
+from pykka.messages import ProxySetAttr, _ActorStop
+
+from supervisors.cell import Cell
+from supervisors.envelope import Envelope
+from supervisors.faults import MailboxFull
+from supervisors.mailbox import Priority
+from supervisors.reply import Reply, current_ask, on_running_loop
+
+A = TypeVar("A", bound=pykka.Actor)
+
+NORMAL = Priority.NORMAL
+_WOULD_BLOCK = "ask(block=True) would block the event loop: write 'await ref.ask(...)' instead"
+_WOULD_BLOCK_SETTING = "setting an attribute through a proxy would block the event loop: call a method instead"
+
+
+class ActorRef(pykka.ActorRef[A]):
+    """What others hold of an actor: tell it, send to it, ask it, stop it."""
+
+    def __init__(self, cell: Cell, actor_class: type[A]) -> None:
+        self._cell = cell
+        self.actor_class = actor_class
+        self.actor_urn = cell.urn
+        self.actor_inbox = cell
+
+    @property
+    def actor_stopped(self) -> threading.Event:  # type: ignore[override]
+        """See pykka.Actor.actor_stopped."""
+        return self._cell.stopped
+
+    def is_alive(self) -> bool:
+        """Say whether the actor accepts messages; it may be between two instances."""
+        return self._cell.closed is None
+
+    def __str__(self) -> str:
+        return f"{self._cell.name} ({self.actor_urn})"
+
+    @property
+    def name(self) -> str:
+        """The actor's name in its tree."""
+        return self._cell.name
+
+    def point_to(self, actor: A) -> None:
+        """Let proxies see this instance."""
+        self.actor_class = type(actor)
+        self._actor_weakref = weakref.ref(actor)
+
+    def tell(self, message: Any, *, priority: Priority = NORMAL, unique: bool = False) -> None:
+        """Put a message into the mailbox; never blocks, works from any thread.
+
+        `unique` collapses it with an equal one that waits there. Raises ActorDeadError, MailboxFull.
+        """
+        cell = self._cell
+        if cell.closed is not None:
+            cell.refuse(message)
+        elif unique:
+            cell.accept_unique(Envelope(message, None, priority))
+        elif priority is not NORMAL:
+            cell.accept(Envelope(message, None, priority), priority)
+        elif cell.waiter is not None or get_ident() != cell.thread or len(cell.mailbox.inbox) >= cell.mailbox.capacity:
+            cell.accept(message, NORMAL)
+        else:
+            cell.mailbox.inbox.append(message)  # the actor is at work and will see it
+
+    async def send(self, message: Any, *, priority: Priority = NORMAL) -> None:
+        """Put a message into the mailbox, waiting while it is full. Raises ActorDeadError."""
+        cell = self._cell
+        if cell.thread and cell.thread != get_ident():
+            raise RuntimeError("send() waits on the loop of its actor: from another thread use tell()")
+        if cell.closed is None and cell.blocks and (cell.senders or cell.mailbox.is_full(priority)):
+            await cell.room(priority)
+        self.tell(message, priority=priority)
+
+    def ask(
+        self,
+        message: Any,
+        *,
+        block: bool = False,
+        timeout: float | None = 10.0,
+        priority: Priority = NORMAL,
+    ) -> Any:
+        """Send a message and return its reply, to be awaited.
+
+        The deadline is `timeout` seconds away or that of the ask being handled, whichever is nearer. `block=True` waits
+        for the answer and returns it; it is refused on an event loop. The reply raises what the handler raised,
+        Timeout, ActorDeadError or MailboxFull, and AskCycle when awaiting it would be waiting for oneself.
+        """
+        if message.__class__ is ProxySetAttr:
+            block = True  # the proxy drops the reply, its exception would be lost
+        if block and on_running_loop():
+            raise RuntimeError(_WOULD_BLOCK_SETTING if message.__class__ is ProxySetAttr else _WOULD_BLOCK)
+        cell = self._cell
+        reply: Reply[Any] = Reply()
+        deadline = None if timeout is None else cell.clock.monotonic() + timeout
+        outer = current_ask.get()
+        if outer is not None:
+            if outer.waits_for(cell):
+                reply.cycle = (outer, f"this ask would wait for itself: {' -> '.join((*outer.path(), cell.name))}")
+            if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
+                deadline = outer.deadline
+        if cell.closed is not None:
+            reply.fail(cell.dead())
+        else:
+            try:
+                cell.accept(Envelope(message, reply, priority, deadline, cell, outer), priority)
+                if deadline is not None:
+                    cell.end_at(deadline, reply)
+            except MailboxFull as error:
+                reply.fail(error)
+        return reply.get(timeout=timeout) if block else reply
+
+    def stop(self, *, block: bool = False, timeout: float | None = None) -> Any:
+        """Ask the actor to stop after all it was sent before; the reply is True, or False when it was dead already.
+
+        A supervised actor is restarted if its spec says so: to take one out use `ActorSystem.remove_child`.
+        """
+        if block and on_running_loop():
+            raise RuntimeError("stop(block=True) would block the event loop: write 'await ref.stop()' instead")
+        reply: Reply[bool] = Reply()
+        cell = self._cell
+        if cell.closed is not None:
+            reply.set(False)
+        else:
+            cell.mailbox.append_stop(Envelope(_ActorStop(), reply))
+            cell.wake()
+        return reply.get(timeout=timeout) if block else reply
+
+    def proxy(self) -> pykka.ActorProxy[A]:
+        """Return pykka's proxy: method calls and attribute reads give replies to await."""
+        return pykka.ActorProxy(actor_ref=self)

@@ -1,0 +1,193 @@
+"""The answer to an ask: awaited on the loop, waited for from other threads."""
+
+import asyncio
+import functools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TypeVar
+
+import pykka
+
+from supervisors.faults import AskCycle
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+_PENDING: Any = object()
+
+# The ask being answered here: asks made meanwhile inherit its deadline and are checked for cycles.
+current_ask: "ContextVar[Any]" = ContextVar("prodagent_current_ask", default=None)
+
+
+def on_running_loop() -> bool:
+    """Say whether this thread runs an event loop, so that blocking would freeze it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class Reply(pykka.Future[T]):
+    """A pykka future that never blocks an event loop.
+
+    `await reply` works on any loop; `reply.get()` blocks, so it is refused on a loop while the answer is out.
+    Setting is done once; whoever waits is woken on its own loop or thread.
+    """
+
+    # defaults of the class: most replies never set most of them
+    _value: Any = _PENDING
+    _error: BaseException | None = None
+    _waiter: asyncio.Future[None] | None = None  # of the first that awaits, on the loop of _thread
+    _thread = 0
+    _wakers: list[Callable[[], object]] | None = None  # of all others
+    expiry: set[Any] | None = None  # where its deadline is kept
+    cycle: tuple[object, str] | None = None  # the ask being handled when it was made, if that waits for it in turn
+
+    def __init__(self) -> None:
+        """Leave out pykka's own fields: they serve its get hooks, which block."""
+
+    def __repr__(self) -> str:
+        return f"<Reply {'done' if self.done() else 'pending'}>"
+
+    def done(self) -> bool:
+        """Say whether the answer is there."""
+        return self._value is not _PENDING
+
+    def set(self, value: T | None = None) -> None:
+        """Answer with a value; a second answer raises queue.Full."""
+        if self._value is not _PENDING:
+            raise queue.Full
+        self._value = value
+        self._wake()
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """Answer with an exception, by default the one being handled."""
+        error = (exc_info or sys.exc_info())[1]
+        if error is None and exc_info is not None and exc_info[0] is not None:
+            error = exc_info[0]()
+        self.fail(error or RuntimeError("set_exception() without an exception"))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with this exception."""
+        if self._value is not _PENDING:
+            raise queue.Full
+        self._error = error
+        self._value = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.expiry is not None:
+            self.expiry.discard(self)
+        waiter = self._waiter
+        if waiter is not None:
+            if threading.get_ident() != self._thread:
+                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+            elif not waiter.done():
+                waiter.set_result(None)
+        wakers = self._wakers
+        if wakers is not None:
+            self._wakers = None
+            for waker in wakers:
+                waker()
+
+    def when_done(self, waker: Callable[[], object]) -> None:
+        """Call `waker` once the answer is there, on the answering thread; it may be called twice."""
+        if self._wakers is None:
+            self._wakers = []
+        self._wakers.append(waker)
+        if self._value is not _PENDING:  # answered by another thread meanwhile
+            waker()
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """Return the answer or raise it; blocks for at most `timeout` seconds, off the loop only."""
+        if self._value is _PENDING:
+            if on_running_loop():
+                raise RuntimeError("get() would block the event loop: write 'await reply' instead")
+            answered = threading.Event()
+            self.when_done(answered.set)
+            if not answered.wait(timeout):
+                raise pykka.Timeout(f"{timeout} seconds")
+        return self._result()
+
+    def _result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._value is _PENDING:
+            if self.cycle is not None and current_ask.get() is self.cycle[0]:
+                self.fail(AskCycle(self.cycle[1]))  # the message, being answered, is not handled any more
+                return self._result()  # type: ignore[no-any-return]
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiter is None:
+                self._thread = threading.get_ident()
+                self._waiter = waiter
+                if self._value is not _PENDING:  # answered by another thread meanwhile
+                    _resolve(waiter)
+            else:
+                self.when_done(lambda: waiter.get_loop().call_soon_threadsafe(_resolve, waiter))
+            yield from waiter
+        return self._result()  # type: ignore[no-any-return]
+
+    __iter__ = __await__
+
+    def set_get_hook(self, func: Callable[[float | None], T]) -> None:
+        """Refuse: pykka's get hooks run blocking code inside get()."""
+        raise NotImplementedError("get hooks block; use map(), join() or await")
+
+    def map(self, func: Callable[[T], M]) -> "Reply[M]":
+        """Return a reply with `func` applied to this one's value."""
+        return Derived([self], lambda values: func(values[0]))
+
+    def filter(self, func: Callable[[Any], bool]) -> "Reply[Iterable[Any]]":
+        """Return a reply with only the items that `func` accepts."""
+        return Derived([self], lambda values: [item for item in values[0] if func(item)])
+
+    def reduce(self, func: Callable[[Any, Any], Any], *args: Any) -> "Reply[Any]":
+        """Return a reply with the items folded from the left by `func`."""
+        return Derived([self], lambda values: functools.reduce(func, values[0], *args))
+
+    def join(self, *futures: pykka.Future[Any]) -> "Reply[Iterable[Any]]":
+        """Return a reply with the list of the answers of all."""
+        return Derived([self, *futures], list)
+
+
+class Derived(Reply[T]):
+    """A reply computed from others when it is asked for."""
+
+    def __init__(self, sources: list[pykka.Future[Any]], combine: Callable[[list[Any]], T]) -> None:
+        super().__init__()
+        self._sources = sources
+        self._combine = combine
+
+    def done(self) -> bool:
+        """Say whether every source is there."""
+        return all(not isinstance(source, Reply) or source.done() for source in self._sources)
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """Return the computed value; blocks as the sources do."""
+        if self._value is _PENDING:
+            self._value = self._combine([source.get(timeout=timeout) for source in self._sources])
+        return self._value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._value is _PENDING:
+            values = []
+            for source in self._sources:
+                values.append((yield from source.__await__()))  # noqa: PERF401 - no comprehension may yield
+            self._value = self._combine(values)
+        return self._value  # type: ignore[no-any-return]
+
+    __iter__ = __await__
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

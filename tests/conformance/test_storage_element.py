@@ -1,0 +1,154 @@
+"""What every storage element must do: the contract of backends/storage_element/base.py, run against each of them."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends.storage_element.base import StorageElement, StorageError
+from backends.storage_element.memory import MemorySettings, MemoryStorage
+from backends.storage_element.posix import PosixSettings, PosixStorage
+
+CONTENT = os.urandom(3 * 1024 * 1024 + 17)
+LFN = "/store/unmerged/a/b.root"
+
+
+@pytest.fixture(params=["posix", "memory"])
+def element(request: pytest.FixtureRequest, tmp_path: Path) -> StorageElement:
+    if request.param == "memory":
+        return MemoryStorage(MemorySettings())
+    return PosixStorage(PosixSettings(root=str(tmp_path / "se")))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+async def kind_of(act: Callable[[], object]) -> str:
+    with pytest.raises(StorageError) as caught:
+        await act()  # type: ignore[misc]
+    return caught.value.kind
+
+
+@pytest.mark.feature("TX-07", "TX-09")
+async def test_a_file_is_received_verified_and_published(element: StorageElement, source: Path) -> None:
+    landed = await element.receive(source, LFN, "fence1")
+    assert landed.size == len(CONTENT)
+    assert landed.checksums.adler32 == f"{zlib.adler32(CONTENT):08x}"
+    assert landed.checksums.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert await element.size(LFN) is None
+    assert await element.list("/store") == []
+    await element.publish(landed, LFN)
+    assert await element.size(LFN) == len(CONTENT)
+    assert await element.checksums(LFN) == landed.checksums
+    assert await element.list("/store") == [(LFN, len(CONTENT))]
+
+
+@pytest.mark.feature("TX-07")
+async def test_publishing_never_overwrites(element: StorageElement, source: Path) -> None:
+    await element.publish(await element.receive(source, LFN, "fence1"), LFN)
+    write(source, b"another")
+    second = await element.receive(source, LFN, "fence2")
+    assert await kind_of(lambda: element.publish(second, LFN)) == "exists"
+    assert await element.size(LFN) == len(CONTENT)
+    await element.discard(LFN, "fence2")
+    assert await element.size(LFN) == len(CONTENT)
+
+
+@pytest.mark.feature("TX-07")
+async def test_an_earlier_leftover_of_the_same_fence_is_replaced(element: StorageElement, source: Path) -> None:
+    await element.receive(source, LFN, "fence1")
+    write(source, b"second")
+    landed = await element.receive(source, LFN, "fence1")
+    await element.publish(landed, LFN)
+    assert await element.size(LFN) == 6
+
+
+@pytest.mark.feature("TX-07")
+async def test_two_fences_do_not_meet(element: StorageElement, source: Path) -> None:
+    first = await element.receive(source, LFN, "fence1")
+    await element.receive(source, LFN, "fence2")
+    await element.discard(LFN, "fence2")
+    await element.discard(LFN, "fence2")
+    await element.publish(first, LFN)
+    assert await element.checksums(LFN) == first.checksums
+
+
+@pytest.mark.feature("TX-07")
+async def test_a_discarded_file_cannot_be_published(element: StorageElement, source: Path) -> None:
+    landed = await element.receive(source, LFN, "fence1")
+    await element.discard(LFN, "fence1")
+    assert await kind_of(lambda: element.publish(landed, LFN)) == "missing"
+    assert await element.size(LFN) is None
+
+
+@pytest.mark.feature("TX-07")
+async def test_a_temporary_file_is_published_under_its_own_name_only(element: StorageElement, source: Path) -> None:
+    landed = await element.receive(source, LFN, "fence1")
+    assert await kind_of(lambda: element.publish(landed, "/store/elsewhere/c")) == "permission"
+
+
+async def test_delete_tells_whether_there_was_a_file(element: StorageElement, source: Path) -> None:
+    await element.publish(await element.receive(source, LFN, "fence1"), LFN)
+    assert await element.delete(LFN)
+    assert not await element.delete(LFN)
+    assert not await element.delete("/store/never/was")
+    assert await element.size(LFN) is None
+
+
+async def test_what_is_missing_is_said_to_be(element: StorageElement, tmp_path: Path) -> None:
+    assert await kind_of(lambda: element.checksums(LFN)) == "missing"
+    assert await kind_of(lambda: element.receive(tmp_path / "no-source", LFN, "f")) == "missing"
+    assert await element.size(LFN) is None
+    assert await element.list("/store") == []
+
+
+async def test_list_is_sorted_and_below_its_prefix(element: StorageElement, source: Path) -> None:
+    write(source, b"x")
+    names = ["/store/b/2", "/store/b/1", "/store/a/1", "/store/bb/1", "/other/1"]
+    for name in names:
+        await element.publish(await element.receive(source, name, "f"), name)
+    assert [name for name, _ in await element.list("/store/b")] == ["/store/b/1", "/store/b/2"]
+    assert [name for name, _ in await element.list("/store/b/")] == ["/store/b/1", "/store/b/2"]
+    assert [name for name, _ in await element.list("/")] == sorted(names)
+
+
+async def test_an_empty_file_is_a_file(element: StorageElement, source: Path) -> None:
+    write(source, b"")
+    await element.publish(await element.receive(source, LFN, "f"), LFN)
+    assert await element.size(LFN) == 0
+    assert (await element.checksums(LFN)).adler32 == "00000001"
+
+
+@pytest.mark.parametrize(
+    "lfn", ["", "store/x", "/", "/store/../x", "/store/./x", "//store/x", "/store/", "/store/x/..", "/a\0b"]
+)
+async def test_a_name_that_leads_out_is_refused(element: StorageElement, source: Path, lfn: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        element.pfn(lfn)
+    assert caught.value.kind == "permission"
+    assert await kind_of(lambda: element.receive(source, lfn, "f")) == "permission"
+    assert await kind_of(lambda: element.delete(lfn)) == "permission"
+    assert await kind_of(lambda: element.size(lfn)) == "permission"
+
+
+@pytest.mark.parametrize("fence", ["", "../x", "a/b"])
+async def test_a_fence_that_leads_out_is_refused(element: StorageElement, source: Path, fence: str) -> None:
+    assert await kind_of(lambda: element.receive(source, LFN, fence)) == "permission"
+    assert await kind_of(lambda: element.discard(LFN, fence)) == "permission"
+
+
+async def test_the_local_path_opens_the_file_if_there_is_one(element: StorageElement, source: Path) -> None:
+    await element.publish(await element.receive(source, LFN, "f"), LFN)
+    path = element.local_path(LFN)
+    assert path is None or path.read_bytes() == CONTENT
