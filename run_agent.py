@@ -27,7 +27,7 @@ from actors.injector import Injector
 from actors.merge import Merge
 from actors.messages import RaiseAlert
 from actors.monitor import Monitor
-from actors.opening import open_world, settings_of
+from actors.opening import open_world
 from actors.queue import Queue
 from actors.report import Report
 from actors.stage import Stage
@@ -141,7 +141,7 @@ def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None
 
 def main() -> None:
     """The program: `run` and the operator's commands."""
-    program(run, settings_of, (WrongActor,))()
+    program(run, (WrongActor,))()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from backends.prodmgr.base import DeliveredFile, Offer, ProdMgr, ProdMgrError, P
 from config.settings import ProdMgrSettings
 from domain.allocation import AllocationState
 from domain.events import AllocationsDone, JobsReleased
-from domain.ranges import Range
+from domain.ranges import Range, union
 from storage import alerts, allocations, datasets, jobs, outbox, workflows
 from storage.log import Logged
 from storage.outbox import Call
@@ -27,9 +27,20 @@ LIVE = (AllocationState.ACTIVE, AllocationState.CUT, AllocationState.DONE)
 
 
 class Acquire(msgspec.Struct, frozen=True):
-    """Body of an outbox row: how many events were asked for."""
+    """Arguments of a call, kept as they are: the same call id always carries the same body."""
 
     max_events: int
+    sites: list[str]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Arguments of a report."""
+
+    allocation: int
+    fence: int
+    done: list[Range]
+    lost: list[Range]
+    files: list[DeliveredFile]
 
 
 class Allocation(Stage):
@@ -54,11 +65,22 @@ class Allocation(Stage):
         if not mine:
             return NOTHING
 
+        bodies = {item.id: msgspec.json.encode(await self._result(item)).decode() for item in mine}
+
         def ask(tx: Tx) -> None:
             for item in mine:
-                outbox.put(tx, self.settings.name, "report", f"report-{item.id:08d}-{item.fence}", "{}", item.id)
+                outbox.put(tx, self.settings.name, "report", f"report-{item.id:08d}-{item.fence}", bodies[item.id], item.id)
 
         return ask
+
+    async def _result(self, item: allocations.Allocation) -> Result:
+        merged, lost = await self.store.read(lambda c: allocations.ledger(c, item.id))
+        files = await self.store.read(lambda c: datasets.files_of_allocation(c, item.id))
+        delivered = [
+            DeliveredFile(lfn=file.lfn, events=file.events, size=file.size, adler32=file.adler32, sha256=file.sha256, site=file.site)
+            for file in files
+        ]
+        return Result(_number(item), item.fence, union(merged), union(lost), delivered)
 
     async def _workflows(self) -> dict[int, workflows.Workflow]:
         every = await self.store.read(workflows.load)
@@ -82,7 +104,8 @@ class Allocation(Stage):
         return await self.store.read(jobs.waiting_count) < self.settings.low
 
     async def _ask_for_more(self) -> None:
-        body = msgspec.json.encode(Acquire(self.settings.max_events)).decode()
+        sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
+        body = msgspec.json.encode(Acquire(self.settings.max_events, sites)).decode()
         call_id = f"acquire-{self.world.chance.getrandbits(96):024x}"
         await self.write(lambda tx: outbox.put(tx, self.settings.name, "acquire", call_id, body))
 
@@ -113,8 +136,7 @@ class Allocation(Stage):
 
     async def _acquire(self, call: Call) -> None:
         asked = msgspec.json.decode(call.body, type=Acquire)
-        sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
-        offer = await self.manager.acquire(call.call_id, max_events=asked.max_events, sites=sites)
+        offer = await self.manager.acquire(call.call_id, max_events=asked.max_events, sites=asked.sites)
         owners = {lease.request: await self._workflow_of(lease.request) for lease in offer.allocations}
         await self.write(lambda tx: self._book(tx, call, offer, owners))
         if offer.allocations:
@@ -151,20 +173,25 @@ class Allocation(Stage):
     async def _report(self, call: Call) -> None:
         assert call.subject is not None
         identity = call.subject
-        item = (await self.store.read(lambda c: allocations.by_id(c, [identity])))[0]
-        merged, lost = await self.store.read(lambda c: allocations.ledger(c, identity))
-        files = await self.store.read(lambda c: datasets.files_of_allocation(c, identity))
-        delivered = [
-            DeliveredFile(lfn=file.lfn, events=file.events, size=file.size, adler32=file.adler32, sha256=file.sha256, site=file.site)
-            for file in files
-        ]
-        number = int(item.remote_id.rpartition(":")[2].partition(".")[0])
-        decision = await self.manager.report(call.call_id, number, item.fence, done=merged, lost=lost, files=delivered)
-        self.log.info("allocation %s: %s", item.remote_id, decision)
+        told = msgspec.json.decode(call.body, type=Result)
+        try:
+            decision = await self.manager.report(
+                call.call_id, told.allocation, told.fence, done=told.done, lost=told.lost, files=told.files
+            )
+        except ProdMgrError as error:
+            if error.code != "already_returned":
+                raise
+            answer, refused = str(error), []
+        else:
+            answer, refused = msgspec.json.encode(decision).decode(), decision.refused
+            self.log.info("allocation %d of %s: %s, %s", told.allocation, self.settings.name, decision.verdict, decision.reason)
 
         def book(tx: Tx) -> None:
-            if outbox.answered(tx, call, msgspec.json.encode(decision).decode()):
+            if outbox.answered(tx, call, answer):
                 allocations.reported(tx, identity)
+                if refused:
+                    text = f"allocation {told.allocation}: events {refused} were given to somebody else after its lease ended"
+                    alerts.raise_alert(tx, "critical", "events-refused", self.settings.name, text)
 
         await self.write(book)
         self._ask_again_at = 0.0
@@ -176,12 +203,11 @@ class Allocation(Stage):
                 await self._renew_one(item)
 
     async def _renew_one(self, item: allocations.Allocation) -> None:
-        number = int(item.remote_id.rpartition(":")[2].partition(".")[0])
         call_id = f"renew-{self.world.chance.getrandbits(96):024x}"
         progress = Progress(done=item.merged_events, queued=item.cut_events - item.merged_events - item.lost_events, failed=item.lost_events)
         try:
             async with asyncio.timeout(self.settings.call_deadline_s):
-                lease = await self.manager.renew(call_id, number, item.fence, progress)
+                lease = await self.manager.renew(call_id, _number(item), item.fence, progress)
         except (ProdMgrError, TimeoutError) as error:
             await self._not_renewed(item, error)
             return
@@ -199,3 +225,6 @@ class Allocation(Stage):
         await self.write(book)
 
 
+def _number(item: allocations.Allocation) -> int:
+    """Return the manager's own id of an allocation."""
+    return int(item.remote_id.rpartition(":")[2].partition(".")[0])

@@ -42,7 +42,7 @@ class Monitor(Stage):
         fact = logged.fact
         some = ", ".join(map(str, fact.ids[:10])) + (", ..." if len(fact.ids) > 10 else "")
         text = f"{fact.entity} {some}: {fact.reason or code}"
-        return lambda tx: alerts.raise_alert(tx, level, code, f"{fact.entity} {fact.ids[0]}", text)
+        return lambda tx: alerts.raise_alert(tx, level, code, f"{fact.entity}s", text)
 
     async def on_command(self, message: Any) -> Any:
         match message:

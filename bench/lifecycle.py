@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from actors.messages import SubmitWorkflow
-from actors.opening import open_world, settings_of
+from actors.opening import open_world
+from backends.opening import settings_of
 from config.loader import load
 from domain.spec import Merge, Step, WorkflowSpec
 from domain.workflow import WorkflowState

@@ -48,6 +48,7 @@ NEVER_SUBMITTED = 90006
 SUBMIT_REFUSED = 90007
 ABSENT = 90008
 CANCELLED = 90009
+RUNTIME_FAILED = 90010
 
 RULES: tuple[Rule, ...] = (
     Rule(SPEC_INVALID, SPEC_INVALID, "job specification unreadable", Blame.AGENT, retry=True),
@@ -62,6 +63,7 @@ RULES: tuple[Rule, ...] = (
     Rule(REPORT_UNREADABLE, REPORT_NEVER_UPDATED, "report unreadable", Blame.INFRASTRUCTURE, retry=True),
     Rule(REPORT_MISSING, REPORT_MISSING, "report missing", Blame.INFRASTRUCTURE, retry=True),
     Rule(RUNTIME_KILLED, RUNTIME_KILLED, "the job was killed from outside", Blame.INFRASTRUCTURE, retry=True),
+    Rule(RUNTIME_FAILED, RUNTIME_FAILED, "the worker runtime itself failed", Blame.INFRASTRUCTURE, retry=True),
     Rule(ABSENT, ABSENT, "absent from the batch system", Blame.INFRASTRUCTURE, retry=True),
     Rule(MEMORY, MEMORY, "memory limit", Blame.PAYLOAD, retry=True),
     Rule(WALL_TIME, WALL_TIME, "wall time limit", Blame.PAYLOAD, retry=True),

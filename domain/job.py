@@ -59,7 +59,7 @@ JOB_TABLE: StateTable[JobState] = StateTable(
         e.JobsCooledOff: Move((J.FAILED,), J.COOLOFF),
         e.JobsRequeued: Move((J.FAILED, J.COOLOFF, J.PAUSED, J.ACCOUNTED, J.EXHAUSTED), J.QUEUED),
         e.JobsPaused: Move((J.NEW, J.QUEUED, J.COOLOFF, J.FAILED), J.PAUSED),
-        e.JobsExhausted: Move((J.FAILED,), J.EXHAUSTED),
+        e.JobsExhausted: Move((J.FAILED, J.ACCOUNTED), J.EXHAUSTED),
         e.JobsKilled: Move(UNFINISHED, J.KILLED),
         e.JobsSucceeded: Move((J.ACCOUNTED,), J.SUCCESS),
         e.JobsCleaned: Move((J.SUCCESS,), J.CLEANED),

@@ -13,7 +13,7 @@ from domain.report import JobReport, OutputReport
 from storage import schema
 from storage.attempts import Failure, fail
 from storage.datasets import dataset_id
-from storage.jobs import Job, next_id, requeue
+from storage.jobs import Job, exhaust, next_id, requeue
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -21,6 +21,8 @@ attempt, file, job, merge_input = schema.attempt, schema.file, schema.job, schem
 
 BAD_INPUT_STRIKES = 3
 """A file that has taken part in this many failed merges without being named as bad is treated as bad."""
+BAD_OUTPUT_STRIKES = 3
+"""A job whose output was found damaged this many times is given up."""
 
 
 class Good(NamedTuple):
@@ -163,23 +165,37 @@ def _account_bad(tx: Tx, bad: Sequence[Bad]) -> None:
 
 
 def _undo_merge(tx: Tx, outcome: Bad) -> None:
-    """Send the inputs of a merge with bad members back, the bad ones out; their jobs run again (PA-509)."""
-    if outcome.failure.code not in (INPUT_UNREADABLE, EVENTS_DIFFER):
-        return
+    """Send the inputs of a merge with bad members back, the bad ones out; their jobs run again (PA-509).
+
+    A merge that could read none of its inputs tells of a storage that is away, not of damaged files: it is tried again.
+    """
     members = tx.connection.execute(
         sa.select(file.c.id, file.c.lfn, file.c.job_id, file.c.tries)
         .join(merge_input, merge_input.c.file_id == file.c.id)
         .where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)
     ).all()
-    bad = [row for row in members if row.lfn in outcome.bad_inputs or row.tries + 1 >= BAD_INPUT_STRIKES]
+    named = set(outcome.bad_inputs) if len(outcome.bad_inputs) < len(members) else set()
+    worn = outcome.failure.code in (INPUT_UNREADABLE, EVENTS_DIFFER)
+    tx.connection.execute(file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + worn))
+    bad = [row for row in members if row.lfn in named or (worn and row.tries + 1 >= BAD_INPUT_STRIKES)]
+    if not bad:
+        return
     spoiled = {row.id for row in bad}
     tx.connection.execute(merge_input.update().where(merge_input.c.job_id == outcome.job.id).values(live=None))
-    tx.connection.execute(file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + 1))
     reason = f"merge job {outcome.job.id}: {outcome.failure.text}"
     move(tx, file, FILE_TABLE, e.FilesReturned(ids=[row.id for row in members if row.id not in spoiled], reason=reason))
-    move(tx, file, FILE_TABLE, e.FilesInvalidated(ids=[row.id for row in bad], reason=reason))
+    move(tx, file, FILE_TABLE, e.FilesInvalidated(ids=sorted(spoiled), reason=reason))
     move(tx, job, JOB_TABLE, e.JobsKilled(ids=[outcome.job.id], reason="its inputs went back: another merge job takes them"))
-    requeue(tx, sorted({row.job_id for row in bad}), "its output was damaged before it was merged")
+    _produce_again(tx, sorted({row.job_id for row in bad}))
+
+
+def _produce_again(tx: Tx, job_ids: list[int]) -> None:
+    """Run jobs again whose output was damaged, unless that has happened too often."""
+    outputs = sa.select(file.c.job_id, sa.func.count()).where(file.c.job_id.in_(job_ids)).group_by(file.c.job_id)
+    often = [owner for owner, count in tx.connection.execute(outputs) if count >= BAD_OUTPUT_STRIKES]
+    requeue(tx, [owner for owner in job_ids if owner not in often], "its output was damaged before it was merged")
+    if often:
+        exhaust(tx, often, f"its output was found damaged {BAD_OUTPUT_STRIKES} times")
 
 
 def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:

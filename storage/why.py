@@ -143,10 +143,11 @@ class _Look:
         ).one_or_none()
         candidate = Candidate(row.id, JobType(row.type), frozenset(owner.spec.sites), row.pinned)
         queued = row.state == JobState.QUEUED
+        cause = sa.select(attempt.c.cause).where(attempt.c.job_id == row.id).order_by(attempt.c.number.desc()).limit(1)
         return JobSight(
             state=JobState(row.state),
             type=JobType(row.type),
-            reason=row.reason,
+            reason=row.reason or self.connection.execute(cause).scalar() or "",
             since=row.since,
             wake_at=row.wake_at,
             target=target,
@@ -351,14 +352,14 @@ class _Look:
 
     # ------------------------------------------------------------ all
     def _parked(self, verdict: Verdict, entity: str, item: int) -> Verdict:
-        """Return the verdict, behind a fact about the item that some actor could not handle."""
+        """Return the verdict, behind a fact about the item on which the owner of the next step failed."""
         query = (
             sa.select(parked.c.subscriber, parked.c.next_at, parked.c.error, event.c.type, event.c.body)
             .join(event, event.c.id == parked.c.event_id)
             .where(event.c.entity == entity, event.c.low <= item, event.c.high >= item)
         )
         for subscriber, next_at, error, kind, body in self.connection.execute(query.order_by(parked.c.id.desc())):
-            if item in decode(kind, body).ids:
+            if subscriber.partition(".")[0] == verdict.owner and item in decode(kind, body).ids:
                 return fact_parked(verdict, subscriber, kind, error.strip().splitlines()[-1], next_at)
         return verdict
 

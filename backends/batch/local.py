@@ -14,9 +14,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from backends.batch.base import (
     BatchError,
@@ -41,7 +42,7 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `python` runs the runtime, and the daemon ends after `idle_s` seconds without work. Jobs see `environment`, and of
     the agent's own only what KEPT names: its secrets are none of theirs."""
 
-    directory: str
+    directory: Annotated[str, Meta(extra={"path": True})]
     slots: int = 2
     python: str = "python3"
     environment: dict[str, str] = {}

@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from backends.storage_element.base import Checksums, Landed, StorageError
 
@@ -39,7 +40,7 @@ KINDS = {
 class PosixSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`root`: the directory below which every LFN lies."""
 
-    root: str
+    root: Annotated[str, Meta(extra={"path": True})]
 
 
 class PosixStorage:

@@ -36,5 +36,5 @@ class Chaos:
                     continue
             except DemoError:
                 continue  # the agent is on its way up: it has no occasion yet
-            scene.say(f"broken on purpose: {fault.what}: {fault.done}")
+            scene.announce(f"broken on purpose: {fault.what}: {fault.done}")
             return

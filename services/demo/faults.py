@@ -19,7 +19,7 @@ from services.demo.scene import Scene
 from storage import log, views
 
 WORKING = ("idle", "busy")
-RESTART_S = 10.0
+RESTART_S = 20.0
 """An actor that has crashed is expected back within this time."""
 
 

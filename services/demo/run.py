@@ -133,7 +133,7 @@ async def _set_up(
     store = StoreLook(place.store)
     stack.push_async_callback(store.close)
     admin = AdminLook(place.announcement)
-    return Scene(options, place, spec, manager, child, desk, request, store, admin, screen.say)
+    return Scene(options, place, spec, manager, child, desk, request, store, admin, screen.say, screen.announce)
 
 
 @contextlib.asynccontextmanager
@@ -238,7 +238,8 @@ async def _drawn(scene: Scene) -> list[Check]:
 
 
 async def _stay(console: Console, scene: Scene) -> None:
-    console.print(f"agent and ProdMgr stay: {scene.admin.url}/ until Ctrl-C", highlight=False)
-    while True:
-        scene.check()
-        await asyncio.sleep(1.0)
+    console.print(f"the agent stays until Ctrl-C: {scene.admin.url}/", highlight=False)
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            scene.check()
+            await asyncio.sleep(1.0)

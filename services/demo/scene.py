@@ -13,7 +13,8 @@ from services.demo.processes import Child
 
 @dataclass
 class Scene:
-    """The programs that run, ways to look at them, and the request; `restarting` while the agent is away on purpose."""
+    """The programs that run, ways to look at them, and the request; `say` shows a line, `announce` one that
+    is not to be missed; `restarting` while the agent is away on purpose."""
 
     options: DemoOptions
     place: Place
@@ -25,6 +26,7 @@ class Scene:
     store: StoreLook
     admin: AdminLook
     say: Callable[[str], None]
+    announce: Callable[[str], None]
     restarting: bool = False
 
     def check(self) -> None:

@@ -38,6 +38,10 @@ class PlainScreen:
     def say(self, text: str) -> None:
         self._console.print(f"{self._seconds:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
+    def announce(self, text: str) -> None:
+        """Say something that is not to be missed."""
+        self.say(text)
+
     def __enter__(self) -> Self:
         return self
 
@@ -61,8 +65,15 @@ class LiveScreen:
         self._live.update(self._drawn(picture), refresh=True)
 
     def say(self, text: str) -> None:
-        seconds = self._picture.seconds if self._picture is not None else 0.0
-        self._lines.append(f"{seconds:6.1f} s  {text}")
+        self._lines.append(f"{self._seconds:6.1f} s  {text}")
+
+    def announce(self, text: str) -> None:
+        """Say something that stays on the terminal above the picture."""
+        self._live.console.print(f"{self._seconds:6.1f} s  [bold yellow]{escape(text)}", highlight=False)
+
+    @property
+    def _seconds(self) -> float:
+        return self._picture.seconds if self._picture is not None else 0.0
 
     def __enter__(self) -> Self:
         self._live.start()

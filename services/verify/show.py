@@ -16,13 +16,8 @@ MOST = 20
 def sentence(row: LedgerRow) -> str:
     """Return what became of the events of one workflow."""
     parts = [f"{row.name}: {row.merged:,} of {row.requested:,} events are there exactly once"]
-    told = (
-        (row.in_progress, "in progress"),
-        (row.lost, "lost"),
-        (row.doubled, "IN TWO PLACES"),
-        (row.missing, "IN NO PLACE"),
-    )
-    parts += [f"{count:,} {word}" for count, word in told if count]
+    told = {"in progress": row.in_progress, "lost": row.lost, "IN TWO PLACES": row.doubled, "IN NO PLACE": row.missing}
+    parts += [f"{count:,} {word}" for word, count in told.items() if count]
     if row.surplus:
         parts.append(f"{row.surplus:,} catalogued of ranges that were taken back")
     return ", ".join(parts)

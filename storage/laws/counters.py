@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from domain.allocation import AllocationState
 from domain.file import BlockState, FileState
-from domain.job import JobState, JobType
+from domain.job import UNFINISHED, JobState, JobType
 from storage import schema
 from storage.laws.breach import Finding, Scope, none_as_0
 
@@ -14,7 +14,10 @@ allocation, block, file, job = schema.allocation, schema.block, schema.file, sch
 
 
 def allocations(scope: Scope) -> Iterator[Finding]:
-    """Find allocations whose counts of events are not those of their jobs, or that are done too early or late."""
+    """Find allocations whose counts of events are not those of their jobs, or that are done too early or late.
+
+    Lost jobs of a range that no manager waits for may be reopened, also after it was done.
+    """
 
     def events(*states: JobState) -> sa.ColumnElement[int]:
         return sa.func.sum(sa.case((job.c.state.in_(states), job.c.events), else_=0))
@@ -34,8 +37,14 @@ def allocations(scope: Scope) -> Iterator[Finding]:
         yield Finding(f"allocation {identity}", f"says cut, merged, lost = {six[:3]}, its jobs sum to {six[3:]}")
     full = allocation.c.merged_events + allocation.c.lost_events == allocation.c.events
     state = allocation.c.state
+    reopened = sa.exists().where(
+        job.c.allocation_id == allocation.c.id,
+        job.c.state.in_((*UNFINISHED, JobState.ACCOUNTED)),
+        schema.workflow.c.id == allocation.c.workflow_id,
+        schema.workflow.c.manager == "",
+    )
     wrong = sa.or_(
-        sa.and_(state.in_((AllocationState.DONE, AllocationState.REPORTED)), ~full),
+        sa.and_(state.in_((AllocationState.DONE, AllocationState.REPORTED)), ~full, ~reopened),
         sa.and_(state == AllocationState.CUT, full),
     )
     booked_events = allocation.c.merged_events + allocation.c.lost_events

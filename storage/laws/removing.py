@@ -1,5 +1,6 @@
 """Law 7: nothing is deleted before its successor is verified, catalogued and delivered."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
@@ -59,14 +60,22 @@ def _unserved(scope: Scope) -> Iterator[Finding]:
         if state := _state_at_grant(scope.connection, identity, task):
             text = f"its deletion was granted while transfer {task} of its successor was {state}"
             yield Finding(f"file {identity}", text)
-    for owner, spec in scope.connection.execute(sa.select(workflow.c.id, workflow.c.spec)).all():
+    for site, owners in _destinations(scope.connection).items():
+        asked = sa.exists().where(transfer.c.file_id == big.c.id, transfer.c.destination == site)
+        heirs = sa.select(last, big.c.id).where(big.c.kind == FileKind.MERGED, big.c.workflow_id.in_(owners))
+        unasked = heirs.where(big.c.site != site, ~asked).subquery()
+        for identity, heir in scope.rows(sa.select(unasked).where(unasked.c.last.is_not(None))):
+            text = f"its deletion was granted before its successor, file {heir}, was asked for at {site}"
+            yield Finding(f"file {identity}", text)
+
+
+def _destinations(connection: sa.Connection) -> dict[str, list[int]]:
+    """Return the workflows whose files are wanted at each site."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for owner, spec in connection.execute(sa.select(workflow.c.id, workflow.c.spec)):
         for site in msgspec.json.decode(spec, type=WorkflowSpec).deliver_to:
-            asked = sa.exists().where(transfer.c.file_id == big.c.id, transfer.c.destination == site)
-            heirs = sa.select(last, big.c.id).where(big.c.kind == FileKind.MERGED, big.c.workflow_id == owner)
-            unasked = heirs.where(big.c.site != site, ~asked).subquery()
-            for identity, heir in scope.rows(sa.select(unasked).where(unasked.c.last.is_not(None))):
-                text = f"its deletion was granted before its successor, file {heir}, was asked for at {site}"
-                yield Finding(f"file {identity}", text)
+            found[site].append(owner)
+    return found
 
 
 def _state_at_grant(connection: sa.Connection, identity: int, task: int) -> TransferState | None:

@@ -112,6 +112,15 @@ async def reached(batch: LocalBatch, state: BatchState, *tokens: str) -> dict[st
     return await batch.find(tokens)
 
 
+async def begun(machine: Machine, token: str) -> None:
+    """Wait until the payload itself has begun, a moment after its attempt is running."""
+
+    async def marked() -> bool:
+        return token in machine.ran()
+
+    await until(marked)
+
+
 async def ended(batch: LocalBatch, *tokens: str) -> dict[str, JobStatus]:
     return await reached(batch, BatchState.ENDED, *tokens)
 
@@ -228,7 +237,7 @@ async def test_a_killed_runtime_shows_as_ended_by_signal_9_without_report(machin
 async def test_a_runtime_killed_together_with_its_daemon_is_noticed(machine: Machine) -> None:
     first = await machine.agent()
     await first.submit([machine.job("t1", "sleep 600")])
-    await reached(first, BatchState.RUNNING, "t1")
+    await begun(machine, "t1")
     runtime = machine.who("t1")
     machine.kill_daemon()
     os.kill(runtime, signal.SIGKILL)
@@ -269,7 +278,7 @@ async def test_a_torn_line_spoils_only_itself(machine: Machine) -> None:
 async def test_what_was_not_run_before_a_reboot_is_not_run_after_it(machine: Machine) -> None:
     batch = await machine.agent(slots=1)
     await batch.submit([machine.job("t1", "sleep 600"), machine.job("t2")])
-    await reached(batch, BatchState.RUNNING, "t1")
+    await begun(machine, "t1")
     runtime = machine.who("t1")
     machine.kill_daemon()
     process.kill_session(runtime)

@@ -1,5 +1,7 @@
 """A store in which everything is somewhere: made through the storage functions, for the tests of what operators see."""
 
+import msgspec
+
 from config.settings import Settings
 from domain.exit_codes import STAGE_OUT
 from domain.ranges import Range
@@ -9,7 +11,6 @@ from storage import accounting, alerts, allocations, attempts, datasets, jobs, l
 from storage.attempts import Failure, Seen
 from storage.datasets import BlockLimits
 from storage.store import Store, Tx
-import msgspec
 
 SPEC = WorkflowSpec(
     name="zmumu", events=20_000, steps=[Step(command=["true"])], deliver_to=["gamma"], dataset=Dataset(tier="GEN")
@@ -17,7 +18,10 @@ SPEC = WorkflowSpec(
 SETTINGS = {
     "agent": {"name": "here"},
     "sites": {
-        "alpha": {"storage": {"kind": "posix"}, "targets": {"alpha-batch": {"kind": "local", "limits": {"processing": 5}}}},
+        "alpha": {
+            "storage": {"kind": "posix"},
+            "targets": {"alpha-batch": {"kind": "local", "limits": {"processing": 5}}},
+        },
         "beta": {"storage": {"kind": "posix"}, "enabled": False, "targets": {"beta-batch": {"kind": "local"}}},
         "gamma": {"storage": {"kind": "posix"}},
     },
@@ -57,7 +61,9 @@ def at_target(tx: Tx, ids, upto):
 
 def account(tx: Tx, ids, lfn, *, merged=False, events=1000):
     found = jobs.load(tx.connection, ids)
-    good = [accounting.Good(job, SPEC.dataset_name, report(job.id, lfn.format(job.id), events), merged) for job in found]
+    good = [
+        accounting.Good(job, SPEC.dataset_name, report(job.id, lfn.format(job.id), events), merged) for job in found
+    ]
     accounting.account(tx, good)
 
 
@@ -94,7 +100,9 @@ def fill(tx: Tx):
 
 def park(tx: Tx):
     """A subscriber failed on the fact that made job 14 fail."""
-    fact = [logged for logged in log.history(tx.connection, "job", 14) if type(logged.fact).__name__ == "JobsFailed"][-1]
+    fact = [logged for logged in log.history(tx.connection, "job", 14) if type(logged.fact).__name__ == "JobsFailed"][
+        -1
+    ]
     log.park(tx, "error", fact.id, "Traceback\n  somewhere\nValueError: odd", [])
 
 

@@ -30,7 +30,7 @@ class _Stage:
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         self.said.append(text)
 
 

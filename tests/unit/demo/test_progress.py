@@ -68,7 +68,9 @@ def test_a_terminal_shows_bars_and_the_latest_lines() -> None:
         for number in range(20):
             screen.say(f"line {number}.")
         screen.show(_picture())
+        screen.announce("agent [killed]")
     shown = sink.getvalue()
     assert "60 of 100 events" in shown
     assert "line 19." in shown
     assert "line 5." not in shown
+    assert "agent [killed]" in shown

@@ -1,0 +1,55 @@
+"""How values are written on the pages."""
+
+import time
+from datetime import UTC, datetime
+
+BAD = frozenset(
+    {"failed", "exhausted", "lost", "paused", "parked", "quarantined", "invalid", "removefailed", "error", "critical",
+     "stopped", "backing-off", "aborted", "revoked"}
+)  # fmt: skip
+GOOD = frozenset(
+    {"success", "cleaned", "completed", "catalogued", "safe", "idle", "busy", "running", "active", "enabled"}
+)
+WARNED = frozenset({"warning", "cooloff", "waiting", "disabled", "killed"})
+
+
+def tone(word: str) -> str:
+    """Return the class of a state."""
+    return "bad" if word in BAD else "good" if word in GOOD else "warn" if word in WARNED else ""
+
+
+def many(value: int) -> str:
+    """Return a number in groups of three."""
+    return f"{value:,}".replace(",", "\N{THIN SPACE}")
+
+
+def span(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def ago(moment: float) -> str:
+    return f"{span(time.time() - moment)} ago"
+
+
+def until(moment: float) -> str:
+    left = moment - time.time()
+    return f"in {span(left)}" if left >= 1 else "now"
+
+
+def clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "-"
+
+
+FILTERS = {each.__name__: each for each in (tone, many, span, ago, until, clock, last_line)}
