@@ -15,6 +15,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from actors.admin import Admin
 from actors.allocation import Allocation
@@ -54,9 +55,13 @@ def tree(world: World) -> SupervisorSpec:
     └── data                  one-for-one     merge, catalogue, transfer, cleanup
     """
     keep = world.settings.supervision
-    backoff = Backoff(base=keep.backoff_base_s, cap=keep.backoff_cap_s, jitter=keep.backoff_jitter, reset_after=keep.healthy_s)
+    backoff = Backoff(
+        base=keep.backoff_base_s, cap=keep.backoff_cap_s, jitter=keep.backoff_jitter, reset_after=keep.healthy_s
+    )
 
-    def child(name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None) -> ChildSpec:
+    def child(
+        name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None
+    ) -> ChildSpec:
         return ChildSpec(
             name,
             start,
@@ -66,7 +71,9 @@ def tree(world: World) -> SupervisorSpec:
             handler_deadline=deadline or keep.handler_deadline_s,
         )
 
-    def group(name: str, *children: ChildSpec | SupervisorSpec, strategy: Strategy = Strategy.ONE_FOR_ONE) -> SupervisorSpec:
+    def group(
+        name: str, *children: ChildSpec | SupervisorSpec, strategy: Strategy = Strategy.ONE_FOR_ONE
+    ) -> SupervisorSpec:
         extra = extra_children(world, name, child)
         return SupervisorSpec(name, (*children, *extra), strategy, keep.intensity, keep.period_s, backoff)
 
@@ -79,7 +86,7 @@ def tree(world: World) -> SupervisorSpec:
         )
 
     managers = [
-        child(f"allocation.{each.name}", lambda each=each: Allocation(world, each), deadline=20 * each.call_deadline_s)
+        child(f"allocation.{each.name}", partial(Allocation, world, each), deadline=20 * each.call_deadline_s)
         for each in world.settings.prodmgr
     ]
     admin = [child("admin", lambda: Admin(world), essential=False)] if world.settings.admin.enabled else []

@@ -20,7 +20,7 @@ from actors.stage import Stage
 from actors.world import World
 
 
-class CannotListen(Exception):  # noqa: N818 - as the other refusals, it is named by what is the matter
+class CannotListen(Exception):
     """The address is none of this machine's, or somebody listens there already."""
 
 

@@ -69,7 +69,9 @@ class Allocation(Stage):
 
         def ask(tx: Tx) -> None:
             for item in mine:
-                outbox.put(tx, self.settings.name, "report", f"report-{item.id:08d}-{item.fence}", bodies[item.id], item.id)
+                outbox.put(
+                    tx, self.settings.name, "report", f"report-{item.id:08d}-{item.fence}", bodies[item.id], item.id
+                )
 
         return ask
 
@@ -77,7 +79,14 @@ class Allocation(Stage):
         merged, lost = await self.store.read(lambda c: allocations.ledger(c, item.id))
         files = await self.store.read(lambda c: datasets.files_of_allocation(c, item.id))
         delivered = [
-            DeliveredFile(lfn=file.lfn, events=file.events, size=file.size, adler32=file.adler32, sha256=file.sha256, site=file.site)
+            DeliveredFile(
+                lfn=file.lfn,
+                events=file.events,
+                size=file.size,
+                adler32=file.adler32,
+                sha256=file.sha256,
+                site=file.site,
+            )
             for file in files
         ]
         return Result(_number(item), item.fence, union(merged), union(lost), delivered)
@@ -99,7 +108,9 @@ class Allocation(Stage):
         return False
 
     async def _wants_more(self) -> bool:
-        if any(call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))):
+        if any(
+            call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))
+        ):
             return False
         return await self.store.read(jobs.waiting_count) < self.settings.low
 
@@ -124,7 +135,9 @@ class Allocation(Stage):
         retry_after = getattr(error, "retry_after", None)
 
         def book(tx: Tx) -> None:
-            alerts.raise_alert(tx, "error" if hopeless else "warning", f"prodmgr-{call.kind}", self.settings.name, str(error))
+            alerts.raise_alert(
+                tx, "error" if hopeless else "warning", f"prodmgr-{call.kind}", self.settings.name, str(error)
+            )
             if hopeless:
                 outbox.answered(tx, call, f"refused: {error}")
                 if call.subject is not None:
@@ -164,7 +177,11 @@ class Allocation(Stage):
         fetched = await self.manager.workflow(request)
         archive = await self.manager.sandbox(fetched.sandbox_sha256) if fetched.sandbox_sha256 else b""
         order = SubmitWorkflow(
-            spec=fetched.spec, sandbox=archive, name=f"{fetched.spec.name}-r{request}", manager=self.settings.name, request=str(request)
+            spec=fetched.spec,
+            sandbox=archive,
+            name=f"{fetched.spec.name}-r{request}",
+            manager=self.settings.name,
+            request=str(request),
         )
         assert self.system is not None
         taken: Submitted = await self.system.ref("injector").ask(order)
@@ -184,7 +201,9 @@ class Allocation(Stage):
             answer, refused = str(error), []
         else:
             answer, refused = msgspec.json.encode(decision).decode(), decision.refused
-            self.log.info("allocation %d of %s: %s, %s", told.allocation, self.settings.name, decision.verdict, decision.reason)
+            self.log.info(
+                "allocation %d of %s: %s, %s", told.allocation, self.settings.name, decision.verdict, decision.reason
+            )
 
         def book(tx: Tx) -> None:
             if outbox.answered(tx, call, answer):
@@ -204,7 +223,11 @@ class Allocation(Stage):
 
     async def _renew_one(self, item: allocations.Allocation) -> None:
         call_id = f"renew-{self.world.chance.getrandbits(96):024x}"
-        progress = Progress(done=item.merged_events, queued=item.cut_events - item.merged_events - item.lost_events, failed=item.lost_events)
+        progress = Progress(
+            done=item.merged_events,
+            queued=item.cut_events - item.merged_events - item.lost_events,
+            failed=item.lost_events,
+        )
         try:
             async with asyncio.timeout(self.settings.call_deadline_s):
                 lease = await self.manager.renew(call_id, _number(item), item.fence, progress)
@@ -217,7 +240,9 @@ class Allocation(Stage):
         gone = isinstance(error, ProdMgrError) and not error.transient
 
         def book(tx: Tx) -> None:
-            alerts.raise_alert(tx, "warning", "prodmgr-renew", self.settings.name, f"allocation {item.remote_id}: {error}")
+            alerts.raise_alert(
+                tx, "warning", "prodmgr-renew", self.settings.name, f"allocation {item.remote_id}: {error}"
+            )
             if gone:
                 allocations.revoke(tx, item.id, str(error))
                 jobs.kill_of_allocation(tx, item.id, f"the lease of allocation {item.remote_id} is gone: {error}")

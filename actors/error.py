@@ -24,7 +24,9 @@ class Error(Stage):
     follows = (JobsFailed,)
 
     async def on_fact(self, logged: Logged) -> Effect:
-        failed = await self.store.read(lambda c: [job for job in jobs.load(c, logged.fact.ids) if job.state is JobState.FAILED])
+        failed = await self.store.read(
+            lambda c: [job for job in jobs.load(c, logged.fact.ids) if job.state is JobState.FAILED]
+        )
         if not failed:
             return NOTHING
         known = await self.store.read(workflows.load)
@@ -68,7 +70,9 @@ class Error(Stage):
         merges = {job.id for job in found if job.type is JobType.MERGE and job.state is JobState.EXHAUSTED}
         chosen = sorted({job.id for job in found} - over - merges)
         if over and not chosen:
-            raise Refused(f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there")
+            raise Refused(
+                f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there"
+            )
         if order.dry_run or not chosen:
             return Changed(ids=chosen)
 
@@ -90,7 +94,9 @@ class Error(Stage):
             if order.workflow:
                 for identity in workflows.abort(tx, order.workflow, order.reason):
                     spec = workflows.load(tx.connection)[identity].spec
-                    moved += jobs.kill_workflow(tx, identity, spec, allocations.uncut(tx.connection, identity), order.reason)
+                    moved += jobs.kill_workflow(
+                        tx, identity, spec, allocations.uncut(tx.connection, identity), order.reason
+                    )
             accounting.dissolve_merges(tx, moved, order.reason)
             alerts.record(tx, order.who, "kill", str(order.workflow or chosen), f"{len(moved)} killed: {order.reason}")
             return moved
@@ -103,7 +109,9 @@ class Error(Stage):
             raise Refused(f"no workflow {workflow!r}")
         found: list[Job] = []
         if workflow:
-            found += await self.store.read(lambda c: jobs.matching(c, workflow_name=workflow, states=states, limit=1_000_000))
+            found += await self.store.read(
+                lambda c: jobs.matching(c, workflow_name=workflow, states=states, limit=1_000_000)
+            )
         if ids:
             named = await self.store.read(lambda c: jobs.load(c, ids))
             if unknown := sorted(set(ids) - {job.id for job in named}):

@@ -17,7 +17,9 @@ GROUPS = ("watch", "intake", "targets", "outcome", "data", "agent")
 
 
 class MakeChild(Protocol):
-    def __call__(self, name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None) -> ChildSpec: ...
+    def __call__(
+        self, name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None
+    ) -> ChildSpec: ...
 
 
 class WrongActor(Exception):
@@ -47,7 +49,9 @@ def _find(name: str, path: str) -> Callable[..., Stage]:
     except (ImportError, AttributeError) as error:
         raise WrongActor(f"actors.{name}.type: {path!r} cannot be loaded ({error}); expected module:Class") from error
     if not (isinstance(found, type) and issubclass(found, Stage)):
-        raise WrongActor(f"actors.{name}.type: {attribute} of {module} is no actor; expected a subclass of actors.stage.Stage")
+        raise WrongActor(
+            f"actors.{name}.type: {attribute} of {module} is no actor; expected a subclass of actors.stage.Stage"
+        )
     return found
 
 

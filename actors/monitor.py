@@ -88,9 +88,13 @@ class Monitor(Stage):
     async def _verify(self) -> None:
         now = self.clock.time()
         breaches = await self.store.read(lambda c: laws.check(c, now=now, limits=self._limits()))
-        for breach in breaches[:20]:
-            found = breach
-            await self.write(lambda tx, found=found: alerts.raise_alert(tx, "critical", "law-broken", found.subject, found.text))
+
+        def tell(tx: Tx) -> None:
+            for breach in breaches[:20]:
+                alerts.raise_alert(tx, "critical", "law-broken", breach.subject, f"{breach.law}: {breach.text}")
+
+        if breaches:
+            await self.write(tell)
         self.log.info("the books were checked: %s", f"{len(breaches)} breaches" if breaches else "no breach")
 
     def _limits(self) -> laws.Limits:

@@ -7,7 +7,15 @@ Settings: queue.sweep_s, queue.lease_s, the limits of the targets.
 
 from actors.messages import Wake
 from actors.stage import Stage
-from domain.events import JobsCooledOff, JobsCreated, JobsEnded, JobsKilled, JobsRequeued, JobsReturned, WorkflowsResumed
+from domain.events import (
+    JobsCooledOff,
+    JobsCreated,
+    JobsEnded,
+    JobsKilled,
+    JobsRequeued,
+    JobsReturned,
+    WorkflowsResumed,
+)
 from domain.job import JobState, JobType
 from domain.matching import Candidate, Place, match
 from domain.workflow import WorkflowState
@@ -68,7 +76,9 @@ class Queue(Stage):
         if not any(free > 0 for place in places for free in place.free.values()):
             return 0
         head = await self.store.read(lambda c: jobs.queue_head(c, held, BATCH))
-        candidates = [Candidate(job.id, job.type, frozenset(known[job.workflow_id].spec.sites), job.pinned) for job in head]
+        candidates = [
+            Candidate(job.id, job.type, frozenset(known[job.workflow_id].spec.sites), job.pinned) for job in head
+        ]
         chosen = match(candidates, places)
         site_of = {place.target: place.site for place in places}
 

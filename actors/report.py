@@ -71,7 +71,9 @@ class Report(Stage):
         try:
             report = decode_report(raw)
             if (report.token, report.job) != (attempt.token, job.id):
-                raise ValueError(f"report of job {report.job}, attempt {report.token}; expected {job.id}, {attempt.token}")
+                raise ValueError(
+                    f"report of job {report.job}, attempt {report.token}; expected {job.id}, {attempt.token}"
+                )
             if report.exit_code == 0 and not report.errors and len(report.outputs) != 1:
                 raise ValueError(f"report of a success with {len(report.outputs)} outputs; expected 1")
         except (msgspec.DecodeError, ValueError) as error:

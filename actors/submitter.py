@@ -77,19 +77,27 @@ class Submitter(Stage):
             async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
                 found = await self.batch.find([attempt.token for attempt in live.values()])
             adopted = {owner: found[item.token].batch_id for owner, item in live.items() if item.token in found}
-            absent = [Failure(owner, NEVER_SUBMITTED, "not known to the batch system") for owner in live if owner not in adopted]
+            absent = [
+                Failure(owner, NEVER_SUBMITTED, "not known to the batch system")
+                for owner in live
+                if owner not in adopted
+            ]
 
             def settle(tx: Tx) -> None:
                 attempts.submitted(tx, adopted)
                 attempts.fail(tx, absent, outcome="void", reason="never submitted")
 
             await self.write(settle)
-            self.log.info("settled %d open submissions: %d adopted, %d never made", len(live), len(adopted), len(absent))
+            self.log.info(
+                "settled %d open submissions: %d adopted, %d never made", len(live), len(adopted), len(absent)
+            )
         self.in_doubt = False
 
     async def _submit(self, released: Sequence[Job]) -> None:
         tokens = {job.id: f"{self.world.chance.getrandbits(128):032x}" for job in released}
-        made = await self.write(lambda tx: attempts.intend(tx, [job.id for job in released], self.site, self.target, tokens))
+        made = await self.write(
+            lambda tx: attempts.intend(tx, [job.id for job in released], self.site, self.target, tokens)
+        )
         self.in_doubt = True
         descriptions, unfit = await self._describe(made, {job.id: job for job in released})
         if unfit:
@@ -103,7 +111,11 @@ class Submitter(Stage):
     async def _book(self, made: Sequence[Attempt], verdicts: Sequence[Verdict]) -> None:
         owner = {attempt.token: attempt.job_id for attempt in made}
         accepted = {owner[verdict.token]: verdict.batch_id for verdict in verdicts if verdict.accepted}
-        refused = [Failure(owner[verdict.token], SUBMIT_REFUSED, verdict.reason) for verdict in verdicts if not verdict.accepted]
+        refused = [
+            Failure(owner[verdict.token], SUBMIT_REFUSED, verdict.reason)
+            for verdict in verdicts
+            if not verdict.accepted
+        ]
 
         def book(tx: Tx) -> None:
             attempts.submitted(tx, accepted)
@@ -111,7 +123,9 @@ class Submitter(Stage):
 
         await self.write(book)
 
-    async def _describe(self, made: Sequence[Attempt], by_id: dict[int, Job]) -> tuple[list[JobDescription], list[Failure]]:
+    async def _describe(
+        self, made: Sequence[Attempt], by_id: dict[int, Job]
+    ) -> tuple[list[JobDescription], list[Failure]]:
         known = await self.store.read(workflows.load)
         merging = [attempt.job_id for attempt in made if by_id[attempt.job_id].type is JobType.MERGE]
         inputs = await self.store.read(lambda c: merges.inputs(c, merging)) if merging else {}
@@ -127,10 +141,19 @@ class Submitter(Stage):
                 descriptions.append(description)
         return descriptions, unfit
 
-    def _describe_one(self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input]) -> JobDescription:
-        sandbox = {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox} if workflow.sandbox else None
+    def _describe_one(
+        self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input]
+    ) -> JobDescription:
+        sandbox = (
+            {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox}
+            if workflow.sandbox
+            else None
+        )
         site = Surroundings(sandbox, self.settings.environment, self.world.stage_out[self.site])
-        inputs = [MergeInput(item.lfn, self.world.storages[self.site].pfn(item.lfn), item.size, item.events, item.adler32) for item in members]
+        inputs = [
+            MergeInput(item.lfn, self.world.storages[self.site].pfn(item.lfn), item.size, item.events, item.adler32)
+            for item in members
+        ]
         assignment = Assignment(job.id, job.type, job.range, attempt.token)
         needs = workflow.spec.resources
         return JobDescription(

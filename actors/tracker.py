@@ -1,7 +1,8 @@
 """Tracker: follows the attempts at one target with one query per interval, and ends those that should not run.
 
 An end needs positive evidence; absence has its own state (PA-312, PA-313).
-Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens. Writes: JobsStarted, JobsEnded, JobsLost, JobsFailed.
+Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens.
+Writes: JobsStarted, JobsEnded, JobsLost, JobsFailed.
 Settings: the target's poll_s; tracker.grace_s, tracker.lost_s, tracker.call_deadline_s; cleanup.job_directories.
 """
 
@@ -84,10 +85,14 @@ class Tracker(Stage):
             return []
         now = self.clock.monotonic()
         listed = {status.token for status in poll.statuses}
-        missing = {token for token, (_, state) in live.items() if state in (JobState.PENDING, JobState.RUNNING)} - listed
+        missing = {
+            token for token, (_, state) in live.items() if state in (JobState.PENDING, JobState.RUNNING)
+        } - listed
         self._absent = {token: self._absent.get(token, now) for token in missing}
         limits = self.world.settings.tracker
-        return [live[token][0] for token, since in self._absent.items() if now - since >= limits.grace_s + limits.lost_s]
+        return [
+            live[token][0] for token, since in self._absent.items() if now - since >= limits.grace_s + limits.lost_s
+        ]
 
     async def _end_unwanted(self) -> None:
         """Ask again and again for the end of attempts that were killed, until the target shows that it came."""

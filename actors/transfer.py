@@ -42,10 +42,10 @@ class Transfer(Stage):
     async def _take_up(self, task: Task) -> None:
         """Go on with a try that our own end cut short: adopt what was published whole, else start anew."""
         storage = self.world.storages[task.destination]
-        if task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size:
-            if await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
-                await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
-                return
+        published = task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size
+        if published and await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
+            await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
+            return
         await storage.discard(task.lfn, _fence(task))
         await self.write(lambda tx: transfers.wait(tx, task, tx.now, "the agent was restarted"))
 
@@ -121,7 +121,9 @@ class Transfer(Stage):
     async def _failed(self, task: Task, error: StorageError) -> None:
         self.log.warning("transfer %d of %s to %s: %s", task.id, task.lfn, task.destination, error)
         tries = task.attempt
-        pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0 ** (tries - 1)) * (0.5 + self.world.chance.random() / 2)
+        pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0 ** (tries - 1)) * (
+            0.5 + self.world.chance.random() / 2
+        )
 
         def book(tx: Tx) -> bool:
             if error.kind == "exists":

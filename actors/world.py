@@ -48,4 +48,8 @@ class World:
 
     def targets(self) -> dict[str, tuple[str, Target]]:
         """Return site and settings of every target, by name."""
-        return {name: (site, target) for site, place in self.settings.sites.items() for name, target in place.targets.items()}
+        return {
+            name: (site, target)
+            for site, place in self.settings.sites.items()
+            for name, target in place.targets.items()
+        }

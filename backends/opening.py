@@ -32,7 +32,9 @@ def settings_of(family: str, kind: str) -> type[msgspec.Struct] | None:
 def open_storages(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, StorageElement]:
     """Return the storage element of every site, by site. Raises ConfigError."""
     sites = loaded.settings.sites.items()
-    return {name: _make(loaded, site.storage, "storage_element", f"sites.{name}.storage", offered) for name, site in sites}
+    return {
+        name: _make(loaded, site.storage, "storage_element", f"sites.{name}.storage", offered) for name, site in sites
+    }
 
 
 def open_batches(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, BatchSystem]:
@@ -47,7 +49,12 @@ def open_batches(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, Bat
 def stage_out_rules(loaded: Loaded) -> dict[str, list[dict[str, Any]]]:
     """Return what the worker runtime is told about each site's storage: its kind and its checked keys."""
     return {
-        name: [{"kind": site.storage.kind, **msgspec.to_builtins(_checked(loaded, site.storage, "storage_element", f"sites.{name}.storage"))}]
+        name: [
+            {
+                "kind": site.storage.kind,
+                **msgspec.to_builtins(_checked(loaded, site.storage, "storage_element", f"sites.{name}.storage")),
+            }
+        ]
         for name, site in loaded.settings.sites.items()
     }
 
@@ -61,4 +68,6 @@ def _make(loaded: Loaded, owner: Plugin | Target, family: str, at: str, offered:
     """Construct a backend: its settings, and of what is offered whatever its constructor names."""
     made: Callable[..., Any] = load_kind(owner.kind, family)
     wanted = inspect.signature(made).parameters
-    return made(_checked(loaded, owner, family, at), **{name: value for name, value in offered.items() if name in wanted})
+    return made(
+        _checked(loaded, owner, family, at), **{name: value for name, value in offered.items() if name in wanted}
+    )

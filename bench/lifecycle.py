@@ -76,9 +76,11 @@ async def lives(directory: Path, jobs: int) -> tuple[float, float, int]:
 def floor(directory: Path, jobs: int, group: int = 100) -> float:
     """Return seconds to commit one small row per job in groups, with the same durability."""
     connection = sqlite3.connect(directory / "floor.db", isolation_level=None)
-    connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE job (id INTEGER PRIMARY KEY, body TEXT)")
+    connection.executescript(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE job (id INTEGER PRIMARY KEY, body TEXT)"
+    )
     begun = time.perf_counter()
-    for first in range(0, jobs, group):
+    for _ in range(0, jobs, group):
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT INTO job (body) VALUES (?)", [("x" * 200,)] * group)
         connection.execute("COMMIT")

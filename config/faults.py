@@ -43,7 +43,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return f"{place}: {said}{hint}"
 
 
-class Faults(Exception):  # noqa: N818 - it is several of them
+class Faults(Exception):
     """Everything that is wrong with one input, one line each."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:

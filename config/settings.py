@@ -200,7 +200,9 @@ class Monitor(_Table, frozen=True, kw_only=True):
 
     sweep_s: Annotated[Seconds, about("time between two looks")] = 60.0
     verify_every_s: Annotated[Seconds, about("time between two proofs of the books")] = 3_600.0
-    limbo_handover_s: Annotated[Seconds, about("waiting this long for one of the agent's own actors is limbo")] = 3_600.0
+    limbo_handover_s: Annotated[Seconds, about("waiting this long for one of the agent's own actors is limbo")] = (
+        3_600.0
+    )
     limbo_outside_s: Annotated[Seconds, about("waiting this long for a batch system, storage or ProdMgr is limbo")] = (
         14 * 86_400.0
     )

@@ -38,7 +38,9 @@ class MergeInput(NamedTuple):
     adler32: str
 
 
-def write(workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings, inputs: Sequence[MergeInput] = ()) -> dict[str, Any]:
+def write(
+    workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings, inputs: Sequence[MergeInput] = ()
+) -> dict[str, Any]:
     """Return the specification, ready for JSON.
 
     File names carry the token, so that no two attempts ever write the same name. A processing output of at least the
@@ -46,7 +48,11 @@ def write(workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings
     """
     merging = job.type is JobType.MERGE
     name = f"{job.job:010d}-{job.token[:12]}"
-    output = {"file": spec.output.file, "lfn": lfn(spec, merged=merging, counter=job.job, name=name), "count": spec.output.count}
+    output: dict[str, Any] = {
+        "file": spec.output.file,
+        "lfn": lfn(spec, merged=merging, counter=job.job, name=name),
+        "count": spec.output.count,
+    }
     if merging and not spec.merge.command:
         output["count"] = "inputs"
     if not merging:
@@ -76,10 +82,8 @@ def write(workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings
 
 
 def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[str, Any]]:
-    if merging:
-        steps = [Step(name="merge", command=spec.merge.command)] if spec.merge.command else []
-    else:
-        steps = order_steps(spec.steps)
+    merges = [Step(name="merge", command=spec.merge.command)] if spec.merge.command else []
+    steps = merges if merging else order_steps(spec.steps)
     values = {
         "first_event": job.range.first,
         "events": job.range.events,
@@ -90,7 +94,11 @@ def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[s
         "token": job.token,
     }
     return [
-        {"name": step.name, "command": [_filled(word, values) for word in step.command], "environment": step.environment}
+        {
+            "name": step.name,
+            "command": [_filled(word, values) for word in step.command],
+            "environment": step.environment,
+        }
         for step in steps
     ]
 

@@ -19,7 +19,8 @@ def lfn(spec: WorkflowSpec, *, merged: bool, counter: int, name: str) -> str:
     dataset = spec.dataset
     primary = dataset.primary or spec.name
     suffix = spec.output.file.rpartition(".")[2] if "." in spec.output.file else "dat"
-    return f"{area}/{spec.category}/{spec.era}/{primary}/{dataset.tier}/{dataset.processed}/{counter // FAN_OUT:06d}/{name}.{suffix}"
+    place = f"{area}/{spec.category}/{spec.era}/{primary}/{dataset.tier}/{dataset.processed}"
+    return f"{place}/{counter // FAN_OUT:06d}/{name}.{suffix}"
 
 
 def block_name(dataset: str, site: str, number: int) -> str:

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="letters, digits, _ . -; at most 100")]
+Name = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="letters, digits, _ . -; at most 100")
+]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 
@@ -39,9 +41,12 @@ class Output(_Table, frozen=True, kw_only=True):
 
 
 class Merge(_Table, frozen=True, kw_only=True):
-    """How small outputs become large files: `max_bytes`, `max_events` and `max_files` are never exceeded except by a
-    single larger input; a bin of at least `min_fraction` x max_bytes (or max_events) goes at once, the rest when no more input comes or when its
-    oldest file has waited `max_wait_s`. No `command` = the inputs' bytes one after the other."""
+    """How small outputs become large files.
+
+    `max_bytes`, `max_events` and `max_files` are never exceeded except by a single larger input. A bin of at least
+    `min_fraction` of max_bytes or max_events goes at once, the rest when no more input comes or when its oldest file has
+    waited `max_wait_s`. Without a `command` the inputs' bytes are put one after the other.
+    """
 
     command: list[str] = []
     min_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.75
@@ -119,7 +124,9 @@ def order_steps(steps: list[Step]) -> list[Step]:
     for step in steps:
         for name in step.after:
             if name not in by_name:
-                raise ValueError(f"steps.{step.name}.after: no step {name!r}; expected one of {', '.join(sorted(by_name))}")
+                raise ValueError(
+                    f"steps.{step.name}.after: no step {name!r}; expected one of {', '.join(sorted(by_name))}"
+                )
     ordered: list[Step] = []
     while len(ordered) < len(steps):
         done = {step.name for step in ordered}

@@ -139,10 +139,16 @@ class Job(object):
 
         self._stage = StageOut(self.report["token"], self.what.get("stage_out_pauses_s") or [], accept)
         placed = self._stage.run(path, lfn, self.what["stage_out"])
-        self.report["outputs"].append({
-            "lfn": lfn, "pfn": placed.pfn, "size": placed.digest.size, "events": counted[0],
-            "adler32": placed.digest.adler32, "sha256": placed.digest.sha256,
-        })
+        self.report["outputs"].append(
+            {
+                "lfn": lfn,
+                "pfn": placed.pfn,
+                "size": placed.digest.size,
+                "events": counted[0],
+                "adler32": placed.digest.adler32,
+                "sha256": placed.digest.sha256,
+            }
+        )
 
     def _events_in(self) -> int:
         return sum(int(entry["events"]) for entry in self.report["inputs"])

@@ -38,7 +38,17 @@ class Entry(object):
     """One job of the node that has not ended; `pid` of who runs it, `handle` on it if an earlier daemon started it."""
 
     __slots__ = (
-        "batch", "cancelled", "cores", "handle", "kill_at", "length", "losses", "offset", "over", "pid", "token"
+        "batch",
+        "cancelled",
+        "cores",
+        "handle",
+        "kill_at",
+        "length",
+        "losses",
+        "offset",
+        "over",
+        "pid",
+        "token",
     )
 
     def __init__(self, token: str, cores: int, batch: Batch, offset: int, length: int) -> None:

@@ -73,7 +73,7 @@ def _token(text: bytes, event: str) -> Optional[str]:
     """Return the token of a line that tells of `event` and is whole, without decoding all of it."""
     head = b'{"event":"' + event.encode() + b'","token":"'
     if text.startswith(head) and text.endswith(b"}"):
-        return text[len(head):text.index(b'"', len(head))].decode()
+        return text[len(head) : text.index(b'"', len(head))].decode()
     return None
 
 

@@ -17,8 +17,17 @@ def blank(token: str, job: int, node: str) -> Dict[str, Any]:
     """Return a report with nothing done yet."""
     now = time.time()
     return {
-        "schema": 1, "token": token, "job": job, "exit_code": 0, "started_at": now, "ended_at": now, "node": node,
-        "steps": [], "inputs": [], "outputs": [], "errors": [],
+        "schema": 1,
+        "token": token,
+        "job": job,
+        "exit_code": 0,
+        "started_at": now,
+        "ended_at": now,
+        "node": node,
+        "steps": [],
+        "inputs": [],
+        "outputs": [],
+        "errors": [],
     }
 
 
@@ -48,7 +57,7 @@ def write(path: str, raw: bytes) -> None:
     try:
         view = memoryview(raw)
         while view:
-            view = view[os.write(descriptor, view):]
+            view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
     os.rename(partial, path)

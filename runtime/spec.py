@@ -54,8 +54,14 @@ def faults(spec: Any) -> List[str]:
 
 
 _KINDS: Tuple[Tuple[str, type], ...] = (
-    ("inputs", list), ("steps", list), ("stage_out", list), ("stage_out_pauses_s", list),
-    ("sandbox", dict), ("environment", dict), ("output", dict), ("limits", dict),
+    ("inputs", list),
+    ("steps", list),
+    ("stage_out", list),
+    ("stage_out_pauses_s", list),
+    ("sandbox", dict),
+    ("environment", dict),
+    ("output", dict),
+    ("limits", dict),
 )
 
 

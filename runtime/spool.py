@@ -1,13 +1,13 @@
 """The directory through which an agent and a node daemon speak: its places and the lines of its journal.
 
-    inbox/B.jobs      a submission, put there whole by the agent   line 1: header, then one line per job
-    inbox/B.cancel    tokens to cancel                             a JSON list
-    batches/B.jobs    a submission that the daemon has accepted and not yet finished
-    journal/N.jsonl   what happened; all lines of a submission are in one segment
-    jobs/BB/B/TOKEN/  where an attempt runs; TOKEN.claim beside it names the one process that may run it
-    sandboxes/SHA/    unpacked sandboxes, shared
-    node.lock         held by the daemon while it lives; its pid is inside
-    node.wake         a FIFO: a byte wakes the daemon
+inbox/B.jobs      a submission, put there whole by the agent   line 1: header, then one line per job
+inbox/B.cancel    tokens to cancel                             a JSON list
+batches/B.jobs    a submission that the daemon has accepted and not yet finished
+journal/N.jsonl   what happened; all lines of a submission are in one segment
+jobs/BB/B/TOKEN/  where an attempt runs; TOKEN.claim beside it names the one process that may run it
+sandboxes/SHA/    unpacked sandboxes, shared
+node.lock         held by the daemon while it lives; its pid is inside
+node.wake         a FIFO: a byte wakes the daemon
 """
 
 import json

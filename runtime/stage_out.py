@@ -100,7 +100,7 @@ def _copy(source: str, temporary: str, sync: bool) -> Digest:
                 digest.update(block)
                 view = memoryview(block)
                 while view:
-                    view = view[os.write(sink, view):]
+                    view = view[os.write(sink, view) :]
                 block = reader.read(BLOCK)
             if sync:
                 os.fsync(sink)

@@ -138,7 +138,12 @@ def _fork(program: str, command: List[str], environment: Dict[str, str], log: st
 
     with open(log, "ab") as sink:
         child = subprocess.Popen(
-            command, executable=program, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+            command,
+            executable=program,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
             preexec_fn=enter,  # noqa: PLW1509 -- there are no threads here
         )
     child.returncode = 0  # it is waited for by its pid

@@ -65,7 +65,9 @@ def _imbalance(connection: sa.Connection, outcome: Good) -> str:
     if outcome.job.type is not JobType.MERGE:
         return ""
     query = sa.select(sa.func.coalesce(sa.func.sum(file.c.events), 0)).select_from(merge_input.join(file))
-    expected = connection.execute(query.where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)).scalar_one()
+    expected = connection.execute(
+        query.where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)
+    ).scalar_one()
     got = sum(output.events for output in outcome.report.outputs)
     return "" if got == expected else f"merge output has {got} events, its inputs {expected}"
 
@@ -101,7 +103,9 @@ def _account_good(tx: Tx, good: Sequence[Good]) -> None:
 def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
     first = next_id(tx.connection, file)
     fact, state = (
-        (e.MergedRegistered, FileState.REGISTERED) if kind is FileKind.MERGED else (e.UnmergedRegistered, FileState.UNMERGED)
+        (e.MergedRegistered, FileState.REGISTERED)
+        if kind is FileKind.MERGED
+        else (e.UnmergedRegistered, FileState.UNMERGED)
     )
     datasets = {name: dataset_id(tx, name) for name in {outcome.dataset for outcome in outcomes}}
     rows = [
@@ -115,7 +119,10 @@ def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
     tx.connection.execute(file.insert(), [row | {"id": identity} for row, identity in zip(rows, ids, strict=True)])
     tx.connection.execute(
         schema.replica.insert(),
-        [{"file_id": identity, "site": row["site"], "method": "read back", "verified_at": tx.now} for row, identity in zip(rows, ids, strict=True)],
+        [
+            {"file_id": identity, "site": row["site"], "method": "read back", "verified_at": tx.now}
+            for row, identity in zip(rows, ids, strict=True)
+        ],
     )
     tx.emit(fact(ids=ids))
 
@@ -143,7 +150,13 @@ def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
     change = attempt.update().where(*where)
     tx.connection.execute(
         change.values(
-            live=None, outcome="success", exit_code=0, closed_at=tx.now, wall_s=sa.bindparam("wall"), cpu_s=sa.bindparam("cpu"), max_rss_mb=sa.bindparam("rss")
+            live=None,
+            outcome="success",
+            exit_code=0,
+            closed_at=tx.now,
+            wall_s=sa.bindparam("wall"),
+            cpu_s=sa.bindparam("cpu"),
+            max_rss_mb=sa.bindparam("rss"),
         ),
         [
             {
@@ -176,7 +189,9 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
     ).all()
     named = set(outcome.bad_inputs) if len(outcome.bad_inputs) < len(members) else set()
     worn = outcome.failure.code in (INPUT_UNREADABLE, EVENTS_DIFFER)
-    tx.connection.execute(file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + worn))
+    tx.connection.execute(
+        file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + worn)
+    )
     bad = [row for row in members if row.lfn in named or (worn and row.tries + 1 >= BAD_INPUT_STRIKES)]
     if not bad:
         return
@@ -185,7 +200,12 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
     reason = f"merge job {outcome.job.id}: {outcome.failure.text}"
     move(tx, file, FILE_TABLE, e.FilesReturned(ids=[row.id for row in members if row.id not in spoiled], reason=reason))
     move(tx, file, FILE_TABLE, e.FilesInvalidated(ids=sorted(spoiled), reason=reason))
-    move(tx, job, JOB_TABLE, e.JobsKilled(ids=[outcome.job.id], reason="its inputs went back: another merge job takes them"))
+    move(
+        tx,
+        job,
+        JOB_TABLE,
+        e.JobsKilled(ids=[outcome.job.id], reason="its inputs went back: another merge job takes them"),
+    )
     _produce_again(tx, sorted({row.job_id for row in bad}))
 
 

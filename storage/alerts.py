@@ -20,13 +20,17 @@ class Alert(NamedTuple):
     text: str
     first_at: float
     last_at: float
-    count: int
+    times: int
 
 
 def raise_alert(tx: Tx, level: str, code: str, subject: str, text: str) -> None:
     """Open an alert, or count one more of the same."""
     where = (alert.c.code == code, alert.c.subject == subject)
-    again = alert.update().where(*where).values(level=level, text=text, last_at=tx.now, count=alert.c.count + 1, closed_at=None)
+    again = (
+        alert.update()
+        .where(*where)
+        .values(level=level, text=text, last_at=tx.now, count=alert.c.count + 1, closed_at=None)
+    )
     if tx.connection.execute(again).rowcount == 0:
         tx.connection.execute(
             alert.insert().values(level=level, code=code, subject=subject, text=text, first_at=tx.now, last_at=tx.now)
@@ -41,8 +45,8 @@ def close_alert(tx: Tx, code: str, subject: str) -> None:
 
 def open_alerts(connection: sa.Connection) -> list[Alert]:
     """Return what is open, newest first."""
-    query = sa.select(*(alert.c[name] for name in Alert._fields)).where(alert.c.closed_at.is_(None))
-    return [Alert(*row) for row in connection.execute(query.order_by(alert.c.last_at.desc()))]
+    query = sa.select(*(alert.c[name] for name in Alert._fields[:-1]), alert.c.count).where(alert.c.closed_at.is_(None))
+    return [Alert(*tuple(row)) for row in connection.execute(query.order_by(alert.c.last_at.desc()))]
 
 
 def record(tx: Tx, who: str, verb: str, arguments: str, result: str) -> None:

@@ -32,9 +32,13 @@ class Allocation(NamedTuple):
     state: AllocationState
 
 
-def acquire(tx: Tx, workflow_id: int, remote_id: str, span: Range, *, fence: int = 0, lease_until: float | None = None) -> int:
+def acquire(
+    tx: Tx, workflow_id: int, remote_id: str, span: Range, *, fence: int = 0, lease_until: float | None = None
+) -> int:
     """Book a range and return its id; the same range again changes nothing."""
-    known = tx.connection.execute(sa.select(allocation.c.id).where(allocation.c.remote_id == remote_id)).scalar_one_or_none()
+    known = tx.connection.execute(
+        sa.select(allocation.c.id).where(allocation.c.remote_id == remote_id)
+    ).scalar_one_or_none()
     if known is not None:
         return int(known)
     added = tx.connection.execute(
@@ -62,7 +66,9 @@ def load(connection: sa.Connection, *states: AllocationState) -> list[Allocation
 
 def uncut(connection: sa.Connection, workflow_id: int) -> list[Allocation]:
     """Return the ranges of a workflow that are not all cut into jobs."""
-    return _select(connection, sa.and_(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE))
+    return _select(
+        connection, sa.and_(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE)
+    )
 
 
 def by_id(connection: sa.Connection, ids: Iterable[int]) -> list[Allocation]:
@@ -103,7 +109,8 @@ def credit(tx: Tx, job_ids: list[int], *, merged: int = 0, lost: int = 0) -> Non
             allocation.update()
             .where(allocation.c.id == identity)
             .values(
-                merged_events=allocation.c.merged_events + merged * events, lost_events=allocation.c.lost_events + lost * events
+                merged_events=allocation.c.merged_events + merged * events,
+                lost_events=allocation.c.lost_events + lost * events,
             )
         )
     if sums:

@@ -63,7 +63,16 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
         for n, owner in enumerate(moved)
     ]
     rows = [
-        {"id": new.id, "job_id": new.job_id, "number": new.number, "token": new.token, "live": 1, "site": site, "target": target, "created_at": tx.now}
+        {
+            "id": new.id,
+            "job_id": new.job_id,
+            "number": new.number,
+            "token": new.token,
+            "live": 1,
+            "site": site,
+            "target": target,
+            "created_at": tx.now,
+        }
         for new in made
     ]
     tx.connection.execute(attempt.insert(), rows)
@@ -72,7 +81,9 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
 
 def live(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, Attempt]:
     """Return the live attempts by job."""
-    query = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(attempt.c.job_id.in_(list(job_ids)), attempt.c.live == 1)
+    query = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(
+        attempt.c.job_id.in_(list(job_ids)), attempt.c.live == 1
+    )
     return {row.job_id: Attempt(*row) for row in connection.execute(query)}
 
 
@@ -133,10 +144,19 @@ def _note(tx: Tx, ids: Sequence[int], seen: Mapping[int, Seen]) -> None:
     change = attempt.update().where(*where)
     tx.connection.execute(
         change.values(
-            node=sa.bindparam("on_node"), exit_code=sa.bindparam("code"), started_at=sa.bindparam("start"), ended_at=sa.bindparam("end")
+            node=sa.bindparam("on_node"),
+            exit_code=sa.bindparam("code"),
+            started_at=sa.bindparam("start"),
+            ended_at=sa.bindparam("end"),
         ),
         [
-            {"owner": owner, "on_node": seen[owner].node, "code": seen[owner].exit_code, "start": seen[owner].started_at, "end": seen[owner].ended_at}
+            {
+                "owner": owner,
+                "on_node": seen[owner].node,
+                "code": seen[owner].exit_code,
+                "start": seen[owner].started_at,
+                "end": seen[owner].ended_at,
+            }
             for owner in ids
         ],
     )
@@ -147,7 +167,13 @@ def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason
     by_job = {failure.job_id: failure for failure in failures}
     moved = move(tx, job, JOB_TABLE, e.JobsFailed(ids=list(by_job), reason=reason))
     rows = [
-        {"owner": owner, "code": found.code, "by": classify(found.code).blame, "why": found.text[:500], "tail": found.log or None}
+        {
+            "owner": owner,
+            "code": found.code,
+            "by": classify(found.code).blame,
+            "why": found.text[:500],
+            "tail": found.log or None,
+        }
         for owner, found in by_job.items()
         if owner in set(moved)
     ]

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -61,7 +61,7 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
         file.c.id.in_(list(file_ids)), file.c.state == FileState.REGISTERED
     )
     rows = tx.connection.execute(query.order_by(file.c.id)).all()
-    places: dict[tuple[int, str], list[sa.Row[tuple[int, int, str, int, int, int]]]] = defaultdict(list)
+    places: dict[tuple[int, str], list[sa.Row[*tuple[Any, ...]]]] = defaultdict(list)
     for row in rows:
         places[row.dataset_id, row.site].append(row)
     for (owner, site), members in places.items():
@@ -73,7 +73,7 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     return moved
 
 
-def _into_block(tx: Tx, owner: int, site: str, row: sa.Row[tuple[int, int, str, int, int, int]], limits: BlockLimits) -> None:
+def _into_block(tx: Tx, owner: int, site: str, row: sa.Row[*tuple[Any, ...]], limits: BlockLimits) -> None:
     current = tx.connection.execute(
         sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
             block.c.dataset_id == owner, block.c.site == site, block.c.open == 1
@@ -92,7 +92,9 @@ def _into_block(tx: Tx, owner: int, site: str, row: sa.Row[tuple[int, int, str, 
 
 def _open(tx: Tx, owner: int, site: str) -> int:
     name = tx.connection.execute(sa.select(dataset.c.name).where(dataset.c.id == owner)).scalar_one()
-    number = tx.connection.execute(sa.select(sa.func.count()).where(block.c.dataset_id == owner, block.c.site == site)).scalar_one()
+    number = tx.connection.execute(
+        sa.select(sa.func.count()).where(block.c.dataset_id == owner, block.c.site == site)
+    ).scalar_one()
     added = tx.connection.execute(
         block.insert().values(
             dataset_id=owner,
@@ -138,7 +140,9 @@ def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
 
 def registered(connection: sa.Connection, limit: int) -> list[int]:
     """Return merged files that are in no block yet."""
-    return list(connection.execute(sa.select(file.c.id).where(file.c.state == FileState.REGISTERED).limit(limit)).scalars())
+    return list(
+        connection.execute(sa.select(file.c.id).where(file.c.state == FileState.REGISTERED).limit(limit)).scalars()
+    )
 
 
 def files(connection: sa.Connection, name: str | None = None, limit: int = 100_000) -> list[CataloguedFile]:
@@ -149,7 +153,16 @@ def files(connection: sa.Connection, name: str | None = None, limit: int = 100_0
 def _files(connection: sa.Connection, where: sa.ColumnElement[bool], limit: int = 100_000) -> list[CataloguedFile]:
     query = (
         sa.select(
-            file.c.id, file.c.lfn, dataset.c.name, block.c.name, file.c.site, file.c.size, file.c.events, file.c.adler32, file.c.sha256, file.c.job_id
+            file.c.id,
+            file.c.lfn,
+            dataset.c.name,
+            block.c.name,
+            file.c.site,
+            file.c.size,
+            file.c.events,
+            file.c.adler32,
+            file.c.sha256,
+            file.c.job_id,
         )
         .join(dataset, dataset.c.id == file.c.dataset_id)
         .join(block, block.c.id == file.c.block_id)
@@ -158,11 +171,11 @@ def _files(connection: sa.Connection, where: sa.ColumnElement[bool], limit: int 
     rows = connection.execute(query.order_by(file.c.id).limit(limit)).all()
     parents: dict[int, list[str]] = defaultdict(list)
     source = sa.select(merge_input.c.job_id, file.c.lfn).join(file, file.c.id == merge_input.c.file_id)
-    for owner, lfn in connection.execute(source.where(merge_input.c.job_id.in_([row.job_id for row in rows]), merge_input.c.live == 1)):
+    for owner, lfn in connection.execute(
+        source.where(merge_input.c.job_id.in_([row.job_id for row in rows]), merge_input.c.live == 1)
+    ):
         parents[owner].append(lfn)
     return [CataloguedFile(*row[:9], tuple(sorted(parents[row.job_id]))) for row in rows]
-
-
 
 
 class Place(NamedTuple):

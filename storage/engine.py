@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from storage.errors import StoreError
+from storage.errors import StoreAway, StoreCorrupt, StoreError
 
 T = TypeVar("T")
+Connection = sa.Connection
+"""What a question is a function of; rooms above pass it on and never look inside."""
 
 PRAGMAS = (
     "synchronous=FULL",
@@ -82,14 +84,19 @@ class Reader:
         self._engine = connect(path, writer=False)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
 
-    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+    async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a snapshot; it cannot write."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, query)
 
-    def read_now(self, query: Callable[[sa.Connection], T]) -> T:
-        """The same, in the caller's thread."""
-        with self._engine.connect() as connection:
-            return query(connection)
+    def read_now(self, query: Callable[[Connection], T]) -> T:
+        """The same, in the caller's thread. Raises StoreAway (busy, or its tables are being made), StoreCorrupt."""
+        try:
+            with self._engine.connect() as connection:
+                return query(connection)
+        except sa.exc.OperationalError as error:
+            raise StoreAway(f"the store cannot be read: {error.orig}") from error
+        except sa.exc.DatabaseError as error:
+            raise StoreCorrupt(f"the store is damaged, or none: {error.orig}") from error
 
     async def close(self) -> None:
         """Safe to repeat."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -10,8 +10,8 @@ from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, WAITING, JobState, JobType, rank
 from domain.names import unit_id
-from domain.spec import WorkflowSpec
 from domain.ranges import Range
+from domain.spec import WorkflowSpec
 from storage import schema
 from storage.allocations import Allocation, credit
 from storage.moves import CHUNK, move
@@ -53,10 +53,12 @@ _COLUMNS = (
 )
 
 
-def _job(row: sa.Row[tuple[object, ...]]) -> Job:
+def _job(row: sa.Row[*tuple[Any, ...]]) -> Job:
     span = Range(row.first_event, row.events)
     kind, state = JobType(row.type), JobState(row.state)
-    return Job(row.id, row.workflow_id, row.allocation_id, kind, state, span, row.pinned, row.site, row.target, row.since)
+    return Job(
+        row.id, row.workflow_id, row.allocation_id, kind, state, span, row.pinned, row.site, row.target, row.since
+    )
 
 
 def next_id(connection: sa.Connection, table: sa.Table) -> int:
@@ -72,7 +74,11 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
     if not pieces or pieces[0].first != owner.range.first + owner.cut_events:
         return []
     events = sum(piece.events for piece in pieces)
-    guard = (allocation.c.id == owner.id, allocation.c.cut_events == owner.cut_events, allocation.c.state == AllocationState.ACTIVE)
+    guard = (
+        allocation.c.id == owner.id,
+        allocation.c.cut_events == owner.cut_events,
+        allocation.c.state == AllocationState.ACTIVE,
+    )
     grown = allocation.update().where(*guard).values(cut_events=owner.cut_events + events)
     if tx.connection.execute(grown).rowcount != 1:
         return []
@@ -87,7 +93,13 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
         "since": tx.now,
     }
     rows = [
-        {**common, "id": first_id + n, "unit": unit_id(owner.workflow_id, owner.remote_id, owner.fence, *piece), "first_event": piece.first, "events": piece.events}
+        {
+            **common,
+            "id": first_id + n,
+            "unit": unit_id(owner.workflow_id, owner.remote_id, owner.fence, *piece),
+            "first_event": piece.first,
+            "events": piece.events,
+        }
         for n, piece in enumerate(pieces)
     ]
     tx.connection.execute(job.insert(), rows)
@@ -175,7 +187,10 @@ def wake(tx: Tx, limit: int = 1000) -> list[int]:
 
 def next_wake(connection: sa.Connection) -> float | None:
     """Return when the next back-off ends (UTC epoch seconds)."""
-    return connection.execute(sa.select(sa.func.min(job.c.wake_at)).where(job.c.state == JobState.COOLOFF)).scalar_one()
+    due: float | None = connection.execute(
+        sa.select(sa.func.min(job.c.wake_at)).where(job.c.state == JobState.COOLOFF)
+    ).scalar_one()
+    return due
 
 
 def exhaust(tx: Tx, ids: list[int], reason: str) -> list[int]:
@@ -200,7 +215,9 @@ def kill(tx: Tx, ids: list[int], reason: str) -> list[int]:
     return moved
 
 
-def matching(connection: sa.Connection, *, workflow_name: str | None = None, states: Sequence[JobState] = (), limit: int = 100) -> list[Job]:
+def matching(
+    connection: sa.Connection, *, workflow_name: str | None = None, states: Sequence[JobState] = (), limit: int = 100
+) -> list[Job]:
     """Return jobs by workflow and state, newest first."""
     query = sa.select(*_COLUMNS)
     if workflow_name is not None:
@@ -224,7 +241,7 @@ def kill_of_allocation(tx: Tx, allocation_id: int, reason: str) -> list[int]:
 
 
 def kill_workflow(tx: Tx, workflow_id: int, spec: WorkflowSpec, owners: Sequence[Allocation], reason: str) -> list[int]:
-    """End all unfinished jobs of a workflow, and what is not cut yet as one job per range, so that no event is unaccounted."""
+    """End all unfinished jobs of a workflow, and what is not cut yet as one job per range: no event is unaccounted."""
     for owner in owners:
         rest = Range(owner.range.first + owner.cut_events, owner.range.events - owner.cut_events)
         if rest.events:

@@ -29,7 +29,9 @@ class FileLock:
             holder = handle.read().strip() or "another process"
             handle.close()
             name = self.path.name.removesuffix(".lock")
-            raise StoreInUse(f"the store {name} is in use by {holder}; stop it first, or give this one a store of its own") from None
+            raise StoreInUse(
+                f"the store {name} is in use by {holder}; stop it first, or give this one a store of its own"
+            ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         handle.flush()

@@ -1,7 +1,7 @@
 """The event log: history, outbox and feed at once."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -36,17 +36,21 @@ class Parked(NamedTuple):
 def after(connection: sa.Connection, position: int, types: Iterable[type[Event]], limit: int) -> list[Logged]:
     """Return the next facts of these types behind `position`, in commit order."""
     names = [kind.__name__ for kind in types]
-    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(event.c.id > position, event.c.type.in_(names))
+    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(
+        event.c.id > position, event.c.type.in_(names)
+    )
     return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
 
 
-def _logged(row: sa.Row[tuple[int, float, str, str]]) -> Logged:
+def _logged(row: sa.Row[*tuple[Any, ...]]) -> Logged:
     return Logged(row.id, row.at, decode(row.type, row.body))
 
 
 def position(connection: sa.Connection, subscriber: str) -> int | None:
     """Return where the subscriber stands, None if it has never read."""
-    return connection.execute(sa.select(cursor.c.position).where(cursor.c.subscriber == subscriber)).scalar_one_or_none()
+    return connection.execute(
+        sa.select(cursor.c.position).where(cursor.c.subscriber == subscriber)
+    ).scalar_one_or_none()
 
 
 def last(connection: sa.Connection) -> int:
@@ -66,7 +70,9 @@ def begin(tx: Tx, subscriber: str, *, from_now: bool = False) -> int:
 
 def advance(tx: Tx, subscriber: str, to: int) -> None:
     """Move the cursor forward, in the transaction of the effects."""
-    tx.connection.execute(cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to))
+    tx.connection.execute(
+        cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to)
+    )
 
 
 def park(tx: Tx, subscriber: str, event_id: int, error: str, redelivery_s: list[float]) -> None:
@@ -102,7 +108,14 @@ def due(connection: sa.Connection, subscriber: str, now: float, limit: int) -> l
 def parked_facts(connection: sa.Connection, *, dead_only: bool = False) -> list[Parked]:
     """Return what is parked, oldest first."""
     query = sa.select(
-        parked.c.id, parked.c.subscriber, parked.c.event_id, event.c.type, parked.c.tries, parked.c.next_at, parked.c.error, parked.c.at
+        parked.c.id,
+        parked.c.subscriber,
+        parked.c.event_id,
+        event.c.type,
+        parked.c.tries,
+        parked.c.next_at,
+        parked.c.error,
+        parked.c.at,
     ).join(event, event.c.id == parked.c.event_id)
     if dead_only:
         query = query.where(parked.c.next_at.is_(None))
@@ -111,7 +124,9 @@ def parked_facts(connection: sa.Connection, *, dead_only: bool = False) -> list[
 
 def replay(tx: Tx, parked_ids: list[int]) -> int:
     """Make parked facts due now; return how many."""
-    return tx.connection.execute(parked.update().where(parked.c.id.in_(parked_ids)).values(next_at=tx.now, tries=0)).rowcount
+    return tx.connection.execute(
+        parked.update().where(parked.c.id.in_(parked_ids)).values(next_at=tx.now, tries=0)
+    ).rowcount
 
 
 def history(connection: sa.Connection, entity: str, item: int) -> list[Logged]:

@@ -30,7 +30,9 @@ class Input(NamedTuple):
 def waiting(connection: sa.Connection, limit: int) -> dict[tuple[int, str], list[Waiting]]:
     """Return the files that wait to be merged, by workflow and site; at most `limit` of them, oldest first."""
     query = (
-        sa.select(file.c.workflow_id, file.c.site, file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at)
+        sa.select(
+            file.c.workflow_id, file.c.site, file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at
+        )
         .join(job, job.c.id == file.c.job_id)
         .where(file.c.state == FileState.UNMERGED)
         .order_by(file.c.id)
@@ -64,7 +66,9 @@ def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: in
     )
     tx.emit(e.JobsCreated(ids=[identity]))
     move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=members))
-    tx.connection.execute(merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members])
+    tx.connection.execute(
+        merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members]
+    )
     return identity
 
 

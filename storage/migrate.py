@@ -18,8 +18,8 @@ def _config(connection: sa.Connection, schema: Schema) -> Config:
     return config
 
 
-def _options(schema: Schema) -> dict[str, str]:
-    return {"version_table": f"version_{schema.name}"}
+def _version_table(schema: Schema) -> str:
+    return f"version_{schema.name}"
 
 
 def is_current(connection: sa.Connection, schema: Schema) -> bool:
@@ -28,11 +28,15 @@ def is_current(connection: sa.Connection, schema: Schema) -> bool:
     Raises StoreTooNew if the store is ahead of this program, StoreForeign if it holds somebody else's tables.
     """
     scripts = ScriptDirectory.from_config(_config(connection, schema))
-    current = MigrationContext.configure(connection, opts=_options(schema)).get_current_revision()
+    current = MigrationContext.configure(
+        connection, opts={"version_table": _version_table(schema)}
+    ).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is None and (tables := sa.inspect(connection).get_table_names()):
         found = ", ".join(sorted(tables)[:5])
-        raise StoreForeign(f"the database has tables that are not ours ({found}); expected a store of this kind, or an empty one")
+        raise StoreForeign(
+            f"the database has tables that are not ours ({found}); expected a store of this kind, or an empty one"
+        )
     if current is not None and current not in known:
         newest = scripts.get_current_head()
         raise StoreTooNew(f"the store has schema {current}, this program knows up to {newest}; install a newer one")
@@ -49,6 +53,9 @@ def run_env() -> None:
     attributes = context.config.attributes
     schema: Schema = attributes["schema"]
     context.configure(
-        connection=attributes["connection"], target_metadata=schema.metadata, render_as_batch=True, **_options(schema)
+        connection=attributes["connection"],
+        target_metadata=schema.metadata,
+        render_as_batch=True,
+        version_table=_version_table(schema),
     )
     context.run_migrations()

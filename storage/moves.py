@@ -33,14 +33,16 @@ def move(tx: Tx, table: sa.Table, machine: StateTable[Any], event: Event, **valu
         if found:
             set_to = {"state": rule.target, "since": tx.now, "reason": event.reason[:500], **values}
             change = _change(table, tuple(set_to))
-            tx.connection.execute(change, {"ids": listed(found), **{f"new_{name}": value for name, value in set_to.items()}})
+            tx.connection.execute(
+                change, {"ids": listed(found), **{f"new_{name}": value for name, value in set_to.items()}}
+            )
             tx.emit(replace(event, ids=found))
             moved += found
     return moved
 
 
 @cache
-def _legal(table: sa.Table, sources: tuple[str, ...]) -> sa.Select[tuple[int]]:
+def _legal(table: sa.Table, sources: tuple[str, ...]) -> sa.Select[int]:
     """Made once per table and move: building a statement costs more than running it."""
     return sa.select(table.c.id).where(among(table.c.id), table.c.state.in_(sources)).order_by(table.c.id)
 

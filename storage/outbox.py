@@ -27,13 +27,17 @@ def put(tx: Tx, manager: str, kind: str, call_id: str, body: str, subject: int |
     known = tx.connection.execute(sa.select(outbox.c.id).where(outbox.c.call_id == call_id)).scalar_one_or_none()
     if known is None:
         tx.connection.execute(
-            outbox.insert().values(manager=manager, kind=kind, call_id=call_id, subject=subject, body=body, next_at=tx.now)
+            outbox.insert().values(
+                manager=manager, kind=kind, call_id=call_id, subject=subject, body=body, next_at=tx.now
+            )
         )
 
 
 def unanswered(connection: sa.Connection, manager: str, now: float | None = None) -> list[Call]:
     """Return the calls without an answer, oldest first; `now`: only those that are due."""
-    query = sa.select(*(outbox.c[name] for name in Call._fields)).where(outbox.c.answered.is_(None), outbox.c.manager == manager)
+    query = sa.select(*(outbox.c[name] for name in Call._fields)).where(
+        outbox.c.answered.is_(None), outbox.c.manager == manager
+    )
     if now is not None:
         query = query.where(outbox.c.next_at <= now)
     return [Call(*row) for row in connection.execute(query.order_by(outbox.c.id))]

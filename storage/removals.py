@@ -75,7 +75,9 @@ def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
 
 def clean_jobs(tx: Tx, limit: int) -> list[int]:
     """Move successful jobs to cleaned of which neither small files nor directories are left."""
-    small = sa.exists().where(file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED)
+    small = sa.exists().where(
+        file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED
+    )
     directory = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.cleaned.is_(None))
     query = sa.select(job.c.id).where(job.c.state == JobState.SUCCESS, ~small, ~directory)
     ids = list(tx.connection.execute(query.limit(limit)).scalars())

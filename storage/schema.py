@@ -31,7 +31,7 @@ NAMING = {
 metadata = sa.MetaData(naming_convention=NAMING)
 
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-Time = sa.Double()
+Time: sa.Double[float] = sa.Double()
 """UTC epoch seconds."""
 Word = sa.String(100)
 Line = sa.String(500)

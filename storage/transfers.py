@@ -1,7 +1,7 @@
 """Transfer tasks: one per file and destination; every update states task, attempt and fence (TX-06)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -34,28 +34,52 @@ class Transfer(NamedTuple):
 
 def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
     """Ask for files at destinations: (file id, source site, destination site); a task that exists is left alone."""
-    known = sa.select(transfer.c.file_id, transfer.c.destination).where(transfer.c.file_id.in_([row[0] for row in wanted]))
+    known = sa.select(transfer.c.file_id, transfer.c.destination).where(
+        transfer.c.file_id.in_([row[0] for row in wanted])
+    )
     present = {tuple(row) for row in tx.connection.execute(known)}
     new = [row for row in wanted if (row[0], row[2]) not in present and row[1] != row[2]]
     if not new:
         return
     first = int(tx.connection.execute(sa.select(sa.func.coalesce(sa.func.max(transfer.c.id), 0))).scalar_one()) + 1
     rows = [
-        {"id": first + n, "file_id": owner, "source": source, "destination": destination, "created_at": tx.now, "state": TransferState.WANTED, "since": tx.now}
+        {
+            "id": first + n,
+            "file_id": owner,
+            "source": source,
+            "destination": destination,
+            "created_at": tx.now,
+            "state": TransferState.WANTED,
+            "since": tx.now,
+        }
         for n, (owner, source, destination) in enumerate(new)
     ]
     tx.connection.execute(transfer.insert(), rows)
     tx.emit(e.TransfersWanted(ids=[first + n for n in range(len(new))]))
 
 
-def load(connection: sa.Connection, states: Sequence[TransferState], *, due: float | None = None, limit: int = 1000) -> list[Transfer]:
+def load(
+    connection: sa.Connection, states: Sequence[TransferState], *, due: float | None = None, limit: int = 1000
+) -> list[Transfer]:
     """Return tasks in these states, oldest first; `due`: only those whose wake time has come."""
-    columns = (*(transfer.c[name] for name in Transfer._fields[:7]), file.c.lfn, file.c.size, file.c.adler32, file.c.sha256, transfer.c.wake_at, transfer.c.reason)
+    columns = (
+        *(transfer.c[name] for name in Transfer._fields[:7]),
+        file.c.lfn,
+        file.c.size,
+        file.c.adler32,
+        file.c.sha256,
+        transfer.c.wake_at,
+        transfer.c.reason,
+    )
     query = sa.select(*columns).join(file, file.c.id == transfer.c.file_id).where(transfer.c.state.in_(states))
     if due is not None:
         query = query.where(sa.or_(transfer.c.wake_at.is_(None), transfer.c.wake_at <= due))
     rows = connection.execute(query.order_by(transfer.c.id).limit(limit))
-    return [Transfer(*row[:4], TransferState(row[4]), *row[5:]) for row in rows]
+    return [_transfer(row) for row in rows]
+
+
+def _transfer(row: Any) -> Transfer:
+    return Transfer(*row[:4], TransferState(row[4]), *row[5:])
 
 
 def offer(tx: Tx, ids: list[int]) -> list[int]:
@@ -88,7 +112,9 @@ def verified(tx: Tx, task: Transfer, method: str) -> bool:
     """Published and equal to the catalogue: the replica is booked with the state."""
     if not _same(tx, task) or not move(tx, transfer, TRANSFER_TABLE, e.TransfersVerified(ids=[task.id])):
         return False
-    tx.connection.execute(replica.insert().values(file_id=task.file_id, site=task.destination, method=method, verified_at=tx.now))
+    tx.connection.execute(
+        replica.insert().values(file_id=task.file_id, site=task.destination, method=method, verified_at=tx.now)
+    )
     move(tx, transfer, TRANSFER_TABLE, e.TransfersSafe(ids=[task.id], reason="one verified disk copy"))
     return True
 
@@ -107,9 +133,14 @@ def park(tx: Tx, task: Transfer, reason: str) -> bool:
 
 def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
     """What lies at the destination contradicts the catalogue; it is not touched."""
-    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, e.TransfersQuarantined(ids=[task.id], reason=reason)))
+    return _same(tx, task) and bool(
+        move(tx, transfer, TRANSFER_TABLE, e.TransfersQuarantined(ids=[task.id], reason=reason))
+    )
 
 
 def next_wake(connection: sa.Connection) -> float | None:
     """Return when the next pause ends (UTC epoch seconds)."""
-    return connection.execute(sa.select(sa.func.min(transfer.c.wake_at)).where(transfer.c.state == TransferState.WAITING)).scalar_one()
+    due: float | None = connection.execute(
+        sa.select(sa.func.min(transfer.c.wake_at)).where(transfer.c.state == TransferState.WAITING)
+    ).scalar_one()
+    return due

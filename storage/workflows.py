@@ -1,7 +1,7 @@
 """Workflows: what was asked for."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import UNFINISHED, JobState, JobType
-from domain.spec import WorkflowSpec
 from domain.ranges import Range
+from domain.spec import WorkflowSpec
 from domain.transfer import TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
 from storage import schema
@@ -88,10 +88,12 @@ def load(connection: sa.Connection, *states: WorkflowState) -> dict[int, Workflo
     return {row.id: _workflow(row) for row in connection.execute(query)}
 
 
-def _workflow(row: sa.Row[tuple[object, ...]]) -> Workflow:
+def _workflow(row: sa.Row[*tuple[Any, ...]]) -> Workflow:
     spec = msgspec.json.decode(row.spec, type=WorkflowSpec)
     state = WorkflowState(row.state)
-    return Workflow(row.id, row.name, row.manager, row.request, spec, row.sandbox, state, row.intake_open, row.reason, row.since)
+    return Workflow(
+        row.id, row.name, row.manager, row.request, spec, row.sandbox, state, row.intake_open, row.reason, row.since
+    )
 
 
 def open_intake(tx: Tx, workflow_ids: list[int]) -> None:
@@ -102,7 +104,11 @@ def open_intake(tx: Tx, workflow_ids: list[int]) -> None:
 
 def resume_completed(tx: Tx, which: sa.ColumnElement[bool], reason: str) -> None:
     """Take completed workflows up again."""
-    ids = list(tx.connection.execute(sa.select(workflow.c.id).where(which, workflow.c.state == WorkflowState.COMPLETED)).scalars())
+    ids = list(
+        tx.connection.execute(
+            sa.select(workflow.c.id).where(which, workflow.c.state == WorkflowState.COMPLETED)
+        ).scalars()
+    )
     if ids:
         move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsResumed(ids=ids, reason=reason))
 
@@ -119,7 +125,13 @@ def processing_over(connection: sa.Connection, workflow_id: int) -> bool:
     return not connection.execute(sa.select(sa.or_(uncut, open_jobs))).scalar_one()
 
 
-_DELIVERED = (TransferState.VERIFIED, TransferState.SAFE, TransferState.RELEASABLE, TransferState.RELEASED, TransferState.CANCELLED)
+_DELIVERED = (
+    TransferState.VERIFIED,
+    TransferState.SAFE,
+    TransferState.RELEASABLE,
+    TransferState.RELEASED,
+    TransferState.CANCELLED,
+)
 
 
 def complete_finished(tx: Tx) -> list[int]:
@@ -151,13 +163,17 @@ def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[i
     identity = tx.connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
     if identity is None:
         raise LookupError(f"no workflow {name!r}")
-    event = e.WorkflowsPaused(ids=[identity], reason=reason) if hold else e.WorkflowsResumed(ids=[identity], reason=reason)
+    event = (
+        e.WorkflowsPaused(ids=[identity], reason=reason) if hold else e.WorkflowsResumed(ids=[identity], reason=reason)
+    )
     return [identity] if dry_run else move(tx, workflow, WORKFLOW_TABLE, event)
 
 
 def reopen(tx: Tx, job_ids: list[int]) -> None:
     """Take completed workflows up again of which jobs were requeued."""
-    resume_completed(tx, workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), "jobs were retried")
+    resume_completed(
+        tx, workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), "jobs were retried"
+    )
 
 
 def abort(tx: Tx, name: str, reason: str) -> list[int]:
@@ -176,6 +192,10 @@ def close_intake(tx: Tx, manager: str) -> None:
 def settle_own(tx: Tx) -> None:
     """Workflows without a manager have nobody to report to: their finished ranges are reported at once."""
     query = sa.select(allocation.c.id).join(workflow, workflow.c.id == allocation.c.workflow_id)
-    ids = list(tx.connection.execute(query.where(workflow.c.manager == "", allocation.c.state == AllocationState.DONE)).scalars())
+    ids = list(
+        tx.connection.execute(
+            query.where(workflow.c.manager == "", allocation.c.state == AllocationState.DONE)
+        ).scalars()
+    )
     if ids:
         move(tx, allocation, ALLOCATION_TABLE, e.AllocationsReported(ids=ids, reason="no manager to tell"))

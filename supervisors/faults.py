@@ -1,29 +1,29 @@
 """The exceptions of the actor core, named by what happened."""
 
 
-class Transient(Exception):  # noqa: N818
+class Transient(Exception):
     """A fault of the outside world (database or host away): its actor backs off without spending the restart budget."""
 
 
-class MailboxFull(Exception):  # noqa: N818
+class MailboxFull(Exception):
     """A mailbox had no room and its overflow policy refuses the newcomer."""
 
 
-class AskCycle(RuntimeError):  # noqa: N818
+class AskCycle(RuntimeError):
     """An ask would wait for an actor that already waits for the asker."""
 
 
-class HandlerOverdue(Exception):  # noqa: N818
+class HandlerOverdue(Exception):
     """A handler ran past its deadline, so its actor was cancelled."""
 
 
-class StartOverdue(Exception):  # noqa: N818
+class StartOverdue(Exception):
     """`on_start` ran past the start time-out."""
 
 
-class Escalated(Exception):  # noqa: N818
+class Escalated(Exception):
     """A supervisor used up its restart budget."""
 
 
-class HandlerCancelled(Exception):  # noqa: N818
+class HandlerCancelled(Exception):
     """A handler ended with a CancelledError that nobody sent to it."""

@@ -139,7 +139,8 @@ class Supervisor:
 
     async def _run(self) -> None:
         try:
-            self._pending = list(self.children.values())
+            gone = [child for child in self.children.values() if child.closed and child.restart is Restart.TEMPORARY]
+            self._pending = [child for child in self.children.values() if child not in gone]
             await self._bring_up(in_turn=True)
             while True:
                 event = await self._events.get()
@@ -241,17 +242,20 @@ class Supervisor:
         names = affected(self.spec.strategy, list(self.children), failed.name)
         return [self.children[name] for name in names if not self.children[name].closed]
 
+    def _queue(self, children: list[Child]) -> None:
+        wanted = [*children, *self._pending]
+        self._pending = [child for child in self.children.values() if child in wanted and not child.running]
+
     async def _relaunch(self, failed: Child) -> None:
         self._due.pop(failed.name, None)
-        wanted = [*self._share(failed), *self._pending]
-        self._pending = [child for child in self.children.values() if child in wanted and not child.running]
+        self._queue(self._share(failed))
         await self._bring_up(in_turn=len(self._pending) > 1 or not self.started.done())
 
     # commands
 
     async def _command(self, work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
         if not self.running:
-            raise RuntimeError(f"the group {self.name!r} is {self.state}")
+            raise RuntimeError(f"the group {self.name!r} does not run: it is {self.state}")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commands.add(done)
         done.add_done_callback(self._commands.discard)
@@ -295,9 +299,12 @@ class Supervisor:
 
         async def work(done: asyncio.Future[None]) -> None:
             child = self.children[name]
+            waiting = self._share(child) if name in self._due else []
             await child.retire(abort=False)
             self._forget(child)
+            self._queue(waiting)  # they went down with it
             _settle(done)
+            await self._bring_up(in_turn=True)
 
         await self._command(work)
 
@@ -312,11 +319,14 @@ class Supervisor:
 
         async def work(done: asyncio.Future[None]) -> None:
             child = self.children[name]
+            planned = name in self._due
             self._drop_plans(child)
             await child.retire(abort=True)
             child.pauses.clear()
             child.budget.clear()
             child.launch().add_done_callback(lambda _: _settle(done))
+            if planned:  # others went down with it
+                await self._relaunch(child)
 
         await self._command(work)
 

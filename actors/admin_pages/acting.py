@@ -1,6 +1,7 @@
 """Calls that act: each is handed to the actor concerned as an ordinary message, and audited."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from actors.messages import Crash, HoldWorkflow, KillJobs, ReplayParked, RetryJo
 from config.faults import Faults
 from config.workflow_file import read_spec
 from storage import views
+
+log = logging.getLogger("prodagent.admin")
 
 WHO = "X-Prodagent-Who"
 """Header with the name of who acts, for the audit."""
@@ -121,16 +124,23 @@ async def _done(desk: Desk, request: web.Request, body: Any, actor: str, order: 
 # ---------------------------------------------------------------- actors
 async def restart(desk: Desk, request: web.Request) -> ActorChanged:
     async def work(name: str) -> None:
-        again = desk.system.restart(name)
+        if one_actor(desk, name).parent is None:
+            raise Refusal(409, "refused", f"{name} is the root of the tree: stop and run the agent instead")
         if "admin" not in below(desk, name):
-            await again
+            await desk.system.restart(name)
             return
-        # our own end waits for this very answer: do it afterwards
-        task = asyncio.get_running_loop().create_task(again, name=f"restart {name}")
+        # our own end waits for this very answer: it comes afterwards
+        task = asyncio.get_running_loop().create_task(desk.system.restart(name), name=f"restart {name}")
         desk.restarting.add(task)
-        task.add_done_callback(desk.restarting.discard)
+        task.add_done_callback(lambda done: _restarted(desk, done))
 
     return await _with_actor(desk, request, "restarted", work)
+
+
+def _restarted(desk: Desk, task: asyncio.Task[None]) -> None:
+    desk.restarting.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s failed", task.get_name(), exc_info=error)
 
 
 def below(desk: Desk, name: str) -> set[str]:

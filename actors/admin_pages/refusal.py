@@ -21,7 +21,7 @@ class ProblemAnswer(msgspec.Struct, frozen=True, kw_only=True):
     error: Problem
 
 
-class Refusal(Exception):  # noqa: N818 - as the other refusals, it is named by what is the matter
+class Refusal(Exception):
     """A call that changes nothing."""
 
     def __init__(self, status: int, code: str, text: str, faults: list[Fault] | None = None) -> None:

@@ -124,7 +124,7 @@ class PosixStorage:
 
     def _folder(self, prefix: str) -> str:
         trimmed = prefix.rstrip("/")
-        return self.pfn(trimmed)[len(self._root):] if trimmed else ""
+        return self.pfn(trimmed)[len(self._root) :] if trimmed else ""
 
     def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
         try:
@@ -135,7 +135,7 @@ class PosixStorage:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(entry.path)
             elif entry.is_file(follow_symlinks=False) and not _is_temporary(entry.name):
-                yield entry.path[len(self._root):], entry.stat(follow_symlinks=False).st_size
+                yield entry.path[len(self._root) :], entry.stat(follow_symlinks=False).st_size
 
 
 async def _in_thread(work: Callable[[], _Answer]) -> _Answer:

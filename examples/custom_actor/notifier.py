@@ -36,6 +36,9 @@ class Notifier(Stage):
     async def on_fact(self, logged: Logged) -> Effect:
         text = f"{len(logged.fact.ids)} jobs were given up: {logged.fact.reason}"
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
-            async with session.post(self.settings.url, json={"text": text, "fact": logged.id, "jobs": logged.fact.ids}):
-                return NOTHING
+        post = {"text": text, "fact": logged.id, "jobs": logged.fact.ids}
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.post(self.settings.url, json=post),
+        ):
+            return NOTHING

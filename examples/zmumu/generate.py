@@ -61,7 +61,7 @@ def main() -> None:
 
 def generate(events: int, first: int, seed: int) -> list[tuple]:
     """Return one tuple per event, in the order of BRANCHES."""
-    import pythia8mc  # noqa: PLC0415 -- a fault that was asked for comes without its start-up
+    import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
     for setting in (*SETTINGS, f"Random:seed = {seed}"):
@@ -96,8 +96,8 @@ def seen(muon) -> tuple[float, float, float]:
 
 def write(path: str, rows: list[tuple]) -> None:
     """Write the rows as a TTree."""
-    import numpy  # noqa: PLC0415
-    import uproot  # noqa: PLC0415
+    import numpy
+    import uproot
 
     columns = zip(*rows, strict=True)
     with uproot.recreate(path) as file:

@@ -20,7 +20,7 @@ BAD_INPUT = 66
 """Exit code for an input that cannot be read, as EX_NOINPUT."""
 
 
-class BadInput(Exception):  # noqa: N818
+class BadInput(Exception):
     """An input is missing, truncated or of another kind; the text says which one and why."""
 
 
@@ -67,7 +67,7 @@ def branches(path: str) -> dict:
         with uproot.open(path) as file:
             size, promised = os.path.getsize(path), file.file.fEND
             if size < promised:
-                raise EOFError(f"its header promises {promised} bytes")  # noqa: TRY301
+                raise EOFError(f"its header promises {promised} bytes")
             return {name: branch.interpretation.to_dtype for name, branch in file[TREE].items()}
     except Exception as fault:  # what uproot raises for a damaged file is anything from OSError to struct.error
         raise unreadable(path, fault) from fault

@@ -112,7 +112,7 @@ def tell(spectrum: Spectrum, peak: Peak | None, path: Path, *, as_json: bool) ->
 
 def draw(spectrum: Spectrum, peak: Peak | None, path: Path) -> None:
     """Save the picture."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415 -- after the backend is chosen
+    from matplotlib import pyplot as plt
 
     plt.rcParams.update({"font.size": 11, "axes.linewidth": 0.9, "mathtext.default": "regular"})
     figure, axes = plt.subplots(figsize=(7.2, 5.0), dpi=160, layout="constrained")

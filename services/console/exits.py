@@ -24,7 +24,7 @@ MEANING: dict[Exit, str] = {
 }
 
 
-class Stop(Exception):  # noqa: N818 - it ends a command
+class Stop(Exception):
     """End with a sentence for people and a code for programs."""
 
     def __init__(self, code: Exit, text: str) -> None:

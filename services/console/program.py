@@ -26,7 +26,8 @@ NAME = "run_agent.py"
 
 
 def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
-    """Return the whole program. `run` runs an agent; `refusals` are what it raises, beside Faults, for a configuration that will not do."""
+    """Return the whole program. `run` runs an agent; `refusals`, beside Faults, tell of a configuration that will not do."""
+    wrong: tuple[type[Exception], ...] = (Faults, *refusals)
     app = typer.Typer(
         name=NAME,
         help="One resilient process that turns a request for N events into verified, catalogued, delivered files.",
@@ -48,7 +49,7 @@ def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
                 loaded = load(config, settings_of)
                 _log_to_stderr(loaded.settings.agent.log_level)
                 code = asyncio.run(_as_int(run(loaded)))
-            except (Faults, *refusals) as error:
+            except wrong as error:
                 raise Stop(Exit.BAD_CONFIG, str(error)) from None
             except (StoreError, Transient) as error:
                 raise Stop(Exit.NO_STORE, str(error)) from None
@@ -63,7 +64,9 @@ def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
 def verify_command(
     config: ConfigFile = DEFAULT,
     deep: Annotated[bool, typer.Option("--deep", help="Read every file through and compare its checksums.")] = False,
-    rows_only: Annotated[bool, typer.Option("--rows-only", help="Look at the books alone, not at the storages.")] = False,
+    rows_only: Annotated[
+        bool, typer.Option("--rows-only", help="Look at the books alone, not at the storages.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Prove that every event is there exactly once: all laws from the books, then the files themselves.
@@ -97,7 +100,9 @@ def demo_command(
     directory: Annotated[Path, typer.Option(help="Where everything of the demonstration lies.")] = Path("demo-run"),
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill and break things on the way.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of the moments at which things are broken.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Let everything run on at the end, to look at its pages.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Let everything run on at the end, to look at its pages.")
+    ] = False,
 ) -> None:
     """From a request to delivered physics, on this machine: a ProdMgr, an agent, three sites, real jobs.
 
@@ -108,7 +113,12 @@ def demo_command(
     if example not in ("zmumu", "plain"):
         raise typer.BadParameter(f"got {example!r}, expected zmumu or plain", param_hint="--example")
     options = DemoOptions(
-        events=events, example="plain" if example == "plain" else "zmumu", directory=directory, chaos=chaos, seed=seed, keep=keep
+        events=events,
+        example="plain" if example == "plain" else "zmumu",
+        directory=directory,
+        chaos=chaos,
+        seed=seed,
+        keep=keep,
     )
     raise typer.Exit(run_demo(options))
 

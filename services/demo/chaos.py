@@ -9,7 +9,7 @@ from services.demo.scene import Scene
 
 def plan(chance: random.Random) -> list[Fault]:
     """Return everything that goes wrong in one run, in order, at moments drawn at random."""
-    kills = [AgentKilled(chance.uniform(low, low + 0.2), chance) for low in (0.05, 0.3, 0.55)]
+    kills = [AgentKilled(chance.uniform(low, low + 0.15), chance) for low in (0.05, 0.25, 0.45)]
     early = [BadExit(chance.uniform(0.0, 0.1), chance), PayloadKilled(chance.uniform(0.02, 0.15), chance)]
     other = [OutputTruncated(chance.uniform(0.03, 0.15), chance), ActorCrashed(chance.uniform(0.1, 0.5), chance)]
     return sorted([*kills, *early, *other], key=lambda fault: fault.moment)

@@ -57,7 +57,7 @@ class AgentKilled(Fault):
     async def inject(self, scene: Scene) -> bool:
         if not scene.admin.announced():
             return False
-        await asyncio.sleep(self.chance.random())
+        await asyncio.sleep(self.chance.uniform(0.0, 0.5))
         under_way = await scene.store.read(lambda c: views.jobs(c, states=list(AT_TARGET), limit=1000))
         pid = scene.agent.pid
         scene.restarting = True
@@ -73,7 +73,8 @@ class AgentKilled(Fault):
     async def answer(self, scene: Scene) -> str:
         first = await scene.store.read(lambda c: log.after(c, self._last, list(all_events().values()), 1))
         if not first:
-            return ""
+            totals = await scene.store.totals()
+            return "nothing was left to do, and its books say so" if totals.delivered == totals.requested else ""
         outcomes: Counter[str] = Counter()
         for identity in self._jobs:
             job = await scene.store.job(identity)

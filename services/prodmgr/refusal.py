@@ -39,7 +39,7 @@ STATUS = {
 """HTTP status by code; every other code is a conflict, 409."""
 
 
-class Refusal(Exception):  # noqa: N818 - named by what is the matter
+class Refusal(Exception):
     """A call that changes nothing; the text goes to the client."""
 
     def __init__(self, code: Code, text: str, *, field: str = "", got: str = "", expected: str = "") -> None:

@@ -7,7 +7,7 @@ import msgspec
 Counts = dict[str, int]
 
 
-class Unknown(LookupError):  # noqa: N818 - as the other refusals, it is named by what is the matter
+class Unknown(LookupError):
     """There is nothing of this name."""
 
 

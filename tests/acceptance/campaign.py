@@ -177,7 +177,9 @@ def _held(lock: Path) -> bool:
     return False
 
 
-async def run(directory: Path, *, jobs: int, kills: int, seed: int, lives_s: tuple[float, float] = (0.3, 1.5)) -> Outcome:
+async def run(
+    directory: Path, *, jobs: int, kills: int, seed: int, lives_s: tuple[float, float] = (0.3, 1.5)
+) -> Outcome:
     """Run the campaign: `kills` times the agent lives for a random while and is killed; then it may finish."""
     campaign = Campaign(directory, jobs=jobs, seed=seed)
     begun = time.monotonic()
@@ -193,10 +195,14 @@ async def run(directory: Path, *, jobs: int, kills: int, seed: int, lives_s: tup
         deadline = time.monotonic() + 120 + jobs / 5
         while (await campaign.state())[0] != "completed":
             if time.monotonic() > deadline:
-                raise AssertionError(f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}")
+                raise AssertionError(
+                    f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}"
+                )
             await asyncio.sleep(0.3)
         code, text = await campaign.command("verify", "--deep", "--json")
-    delivered = [line for path in sorted((directory / "gamma/storage").rglob("*.txt")) for line in path.read_text().splitlines()]
+    delivered = [
+        line for path in sorted((directory / "gamma/storage").rglob("*.txt")) for line in path.read_text().splitlines()
+    ]
     return Outcome(
         kills,
         time.monotonic() - begun,
@@ -221,7 +227,8 @@ def main() -> None:
     expected = [f"event {number}" for number in range(1, jobs * 10 + 1)]
     exact = sorted(outcome.delivered) == sorted(expected)
     doubled = len(outcome.runs) - len(set(outcome.runs))
-    print(f"{outcome.seconds:.0f} s; {len(outcome.delivered)} events delivered; tokens run twice: {doubled}; verified: {outcome.verified}")
+    print(f"{outcome.seconds:.0f} s, {len(outcome.delivered)} events delivered")
+    print(f"tokens run twice: {doubled}, verified: {outcome.verified}")
     sys.exit(0 if exact and not doubled and outcome.verified else 1)
 
 

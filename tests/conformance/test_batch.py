@@ -33,9 +33,19 @@ class Target(Protocol):
 
 def spec(token: str, command: list[str]) -> dict[str, Any]:
     return {
-        "schema": 1, "token": token, "job": 1, "type": "processing", "workflow": "w", "sandbox": None, "inputs": [],
-        "environment": {}, "steps": [{"name": "payload", "command": command, "environment": {}}], "output": None,
-        "concatenate": False, "stage_out": [], "limits": {"wall_s": 600, "memory_mb": 500},
+        "schema": 1,
+        "token": token,
+        "job": 1,
+        "type": "processing",
+        "workflow": "w",
+        "sandbox": None,
+        "inputs": [],
+        "environment": {},
+        "steps": [{"name": "payload", "command": command, "environment": {}}],
+        "output": None,
+        "concatenate": False,
+        "stage_out": [],
+        "limits": {"wall_s": 600, "memory_mb": 500},
     }
 
 

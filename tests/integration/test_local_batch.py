@@ -43,9 +43,19 @@ class Machine:
         """Return a job that leaves a mark each time it runs, and then does what `script` says."""
         command = ["sh", "-c", f"echo {token} >> {self.marks}; {script}"]
         spec = {
-            "schema": 1, "token": token, "job": 1, "type": "processing", "workflow": "w", "sandbox": None, "inputs": [],
-            "environment": {}, "steps": [{"name": "payload", "command": command, "environment": {}}], "output": None,
-            "concatenate": False, "stage_out": [], "limits": {"wall_s": 600, "memory_mb": 500},
+            "schema": 1,
+            "token": token,
+            "job": 1,
+            "type": "processing",
+            "workflow": "w",
+            "sandbox": None,
+            "inputs": [],
+            "environment": {},
+            "steps": [{"name": "payload", "command": command, "environment": {}}],
+            "output": None,
+            "concatenate": False,
+            "stage_out": [],
+            "limits": {"wall_s": 600, "memory_mb": 500},
         }
         return JobDescription(token=token, spec=spec)
 

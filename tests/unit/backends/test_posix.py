@@ -64,8 +64,12 @@ async def test_a_link_in_place_of_the_file_is_not_read(element: PosixStorage, tm
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        (errno.ENOSPC, "space"), (errno.EDQUOT, "space"), (errno.EACCES, "permission"), (errno.EROFS, "permission"),
-        (errno.EIO, "transient"), (errno.ESTALE, "transient"),
+        (errno.ENOSPC, "space"),
+        (errno.EDQUOT, "space"),
+        (errno.EACCES, "permission"),
+        (errno.EROFS, "permission"),
+        (errno.EIO, "transient"),
+        (errno.ESTALE, "transient"),
     ],
 )
 async def test_a_fault_of_the_system_has_a_kind_and_leaves_nothing(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from domain.diagram import TABLES, mermaid, page
-from domain.events import JobsCreated, JobsEnded, all_events
-from domain.job import ORIGINAL_NAMES, TYPE_RANK, J, JobState, JobType, rank
+from domain.events import Event, JobsCreated, JobsEnded, all_events
+from domain.job import JOB_TABLE, ORIGINAL_NAMES, TYPE_RANK, J, JobState, JobType, rank
 from domain.transfer import OWNER, TransferState
 from domain.transition import IllegalMove, Move, StateTable
 
@@ -64,9 +64,7 @@ def test_a_fact_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="JobsCreated moves 'job', not 'file'"):
         StateTable("file", JobState, frozenset(), {JobsCreated: Move((), J.NEW)})
     with pytest.raises(IllegalMove, match="job: no state hears Event"):
-        from domain.events import Event
-
-        next(table for table in TABLES if table.entity == "job").move(Event)
+        JOB_TABLE.move(Event)
 
 
 @pytest.mark.feature("PA-019", "PA-201", "TX-04")

@@ -41,10 +41,19 @@ class Bench:
         self.runtime = build(directory / "runtime")
         self.lfn = "/store/w/events.txt"
         self.spec: dict[str, Any] = {
-            "schema": 1, "token": "t1", "job": 17, "type": "processing", "workflow": "w", "sandbox": None,
-            "environment": {}, "inputs": [], "steps": [], "concatenate": False,
+            "schema": 1,
+            "token": "t1",
+            "job": 17,
+            "type": "processing",
+            "workflow": "w",
+            "sandbox": None,
+            "environment": {},
+            "inputs": [],
+            "steps": [],
+            "concatenate": False,
             "output": {"file": "events.txt", "lfn": self.lfn, "count": "lines"},
-            "stage_out": [{"kind": "posix", "root": str(self.element)}], "stage_out_pauses_s": [0.01, 0.02],
+            "stage_out": [{"kind": "posix", "root": str(self.element)}],
+            "stage_out_pauses_s": [0.01, 0.02],
             "limits": {"wall_s": 60, "memory_mb": 500},
         }
         self.shell("printf 'a\\nb\\nc\\n' > events.txt")

@@ -38,9 +38,10 @@ def test_a_good_job_publishes_its_output_and_says_what_it_is(any_bench: Any) -> 
 
 
 def test_files_of_the_sandbox_lie_in_the_working_directory(any_bench: Any) -> None:
-    any_bench.spec["sandbox"] = any_bench.sandbox(make_py="import tool, sys; tool.make(sys.argv[1])", tool_py=(
-        "def make(path):\n    with open(path, 'w') as sink:\n        sink.write('x\\n' * 7)\n"
-    ))
+    any_bench.spec["sandbox"] = any_bench.sandbox(
+        make_py="import tool, sys; tool.make(sys.argv[1])",
+        tool_py=("def make(path):\n    with open(path, 'w') as sink:\n        sink.write('x\\n' * 7)\n"),
+    )
     any_bench.spec["steps"] = [{"name": "make", "command": [any_bench.python, "make.py", "{output}"]}]
     report = any_bench.run()
     assert [output.events for output in report.outputs] == [7]
@@ -112,9 +113,18 @@ def test_a_script_without_interpreter_is_said(bench: Any) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2}, {"token": None}, {"job": "x"}, {"steps": []}, {"steps": [{"command": []}]}, {"steps": "x"},
-        {"output": {"file": "../x", "lfn": "/a", "count": "lines"}}, {"stage_out": []}, {"stage_out": [{"kind": "x"}]},
-        {"output": {"file": "x", "lfn": "/a/../b", "count": "lines"}}, {"inputs": [{"lfn": "/a"}]}, {"limits": [1]},
+        {"schema": 2},
+        {"token": None},
+        {"job": "x"},
+        {"steps": []},
+        {"steps": [{"command": []}]},
+        {"steps": "x"},
+        {"output": {"file": "../x", "lfn": "/a", "count": "lines"}},
+        {"stage_out": []},
+        {"stage_out": [{"kind": "x"}]},
+        {"output": {"file": "x", "lfn": "/a/../b", "count": "lines"}},
+        {"inputs": [{"lfn": "/a"}]},
+        {"limits": [1]},
         {"output": {"file": "x", "lfn": "/a", "count": "guess"}},
     ],
 )

@@ -683,3 +683,25 @@ def test_a_new_interval_counts_from_the_next_tick():
         await system.stop()
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("by", ["restart", "remove_child"])
+def test_who_went_down_with_a_child_comes_back_when_that_is_handled_by_hand(by):
+    async def main():
+        log = Log()
+        slow = Backoff(first=100.0, jitter=0.0)
+        options = {"a": {"redeliver": 0}}
+        system = await running(
+            family(log, "a", "b", "c", strategy=Strategy.REST_FOR_ONE, backoff=slow, children=options)
+        )
+        system.ref("a").tell(ValueError("crash"))
+        await asyncio.sleep(1)
+        assert [actor.state for actor in system.snapshot().actors[1:]] == ["backing-off"] * 3
+        await getattr(system, by)("a")
+        assert await system.ref("b").ask("who") == 2
+        assert await system.ref("c").ask("who") == 2
+        await asyncio.sleep(200)
+        assert log.generations["b"] == 2
+        await system.stop()
+
+    run_virtual(main)

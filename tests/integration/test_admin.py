@@ -1,0 +1,342 @@
+"""The admin actor in a real tree over a real store: what it shows, what it lets nobody do, what it passes on."""
+
+import asyncio
+import os
+import re
+import stat
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from actors.admin import Admin
+from actors.admin_pages.openapi import plain_path
+from actors.admin_pages.pages import PAGES
+from actors.admin_pages.routes import ROUTES
+from actors.messages import HoldWorkflow, KillJobs, ReplayParked, RetryJobs
+from storage import views
+from storage.views import JobView, WorkflowView
+from storage.why import Explanation
+from supervisors import ActorSystem
+from tests.unit.admin import filled, running
+from tests.unit.admin.running import Agent
+
+SPEC = {"name": "new", "events": 2000, "steps": [{"command": ["sh", "-c", "echo ${HOME}"]}]}
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    async with running.running(tmp_path, faults=True) as started:
+        yield started
+
+
+# ---------------------------------------------------------------- looking
+@pytest.mark.feature("OPS-06")
+async def test_everything_at_a_glance(agent: Agent) -> None:
+    seen = await agent.get("/api/v1/status")
+    assert seen["agent"]["name"] == "here"
+    assert seen["totals"]["merged"] == 3000
+    assert [flow["name"] for flow in seen["workflows"]] == ["zmumu", "held"]
+    assert (seen["dead_letters"], seen["troubled"]) == (1, [])
+    assert {row["target"] for row in seen["sites"]} == {"", "alpha-batch"}
+
+
+@pytest.mark.feature("OPS-06", "OPS-09", "PA-014")
+async def test_the_same_as_json(agent: Agent) -> None:
+    flows = msgspec.convert(await agent.get("/api/v1/workflows"), list[WorkflowView])
+    assert flows[0].allocated == flows[0].merged + flows[0].in_progress + flows[0].lost
+    assert (await agent.get("/api/v1/workflows/zmumu"))["causes"][0]["count"] == 3
+    jobs = await agent.get("/api/v1/jobs?workflow=zmumu&state=failed,running&limit=5")
+    assert [job["id"] for job in jobs] == [14, 7]
+    job = msgspec.convert(await agent.get("/api/v1/jobs/14"), JobView)
+    assert [fact.type for fact in job.history][-1] == "JobsFailed"
+    assert (await agent.get("/api/v1/files?kind=merged"))[0]["lfn"] == "/store/mc/merged.txt"
+    assert (await agent.get("/api/v1/files/5"))["parents"]
+    assert (await agent.get("/api/v1/datasets"))[0]["events"] == 3000
+    assert (await agent.get("/api/v1/alerts"))[0]["code"] == "jobs-exhausted"
+    assert (await agent.get("/api/v1/dead-letters"))["parked"][0]["subscriber"] == "error"
+    assert (await agent.get("/api/v1/failures"))["attempts"][0]["exit_code"] == 60311
+
+
+@pytest.mark.feature("OPS-09")
+async def test_why_names_the_blocker_and_the_actor_that_does_not_run(agent: Agent) -> None:
+    found = msgspec.convert(await agent.get("/api/v1/why/17"), Explanation)
+    assert (found.code, found.owner) == ("next-sweep", "queue")
+    assert (await agent.get("/api/v1/why//store/mc/merged.txt"))["code"] == "transfer-next"
+    await agent.post("/actors/queue/pause")
+    paused = await agent.get("/api/v1/why/17")
+    assert (paused["code"], paused["owner"]) == ("actor-paused", "operator")
+    assert "--resume" in paused["unblocks"]
+
+
+async def test_the_tree_is_seen_with_failures(agent: Agent) -> None:
+    agent.system.ref("queue").tell("crash")
+    while not (one := await agent.get("/api/v1/actors/queue"))["last_failure"]:
+        pass
+    assert one["last_failure"]["text"] == "a <b>bug</b>"
+    assert "ValueError" in one["last_failure"]["traceback"]
+    names = [actor["name"] for actor in (await agent.get("/api/v1/actors"))["actors"]]
+    assert names == ["agent", "stages", "injector", "queue", "error", "monitor", "admin"]
+    page = await agent.get("/actors/queue")
+    assert "a &lt;b&gt;bug&lt;/b&gt;" in page
+
+
+@pytest.mark.feature("OPS-15")
+async def test_metrics(agent: Agent) -> None:
+    text = await agent.get("/metrics")
+    assert 'prodagent_jobs{site="alpha",state="running",target="alpha-batch"} 1.0' in text
+    assert 'prodagent_events{kind="merged",workflow="zmumu"} 3000.0' in text
+    assert 'prodagent_actor_mailbox_depth{actor="queue"} 0.0' in text
+    assert 'prodagent_actor_restarts_total{actor="queue"} 0.0' in text
+    assert "prodagent_parked_facts 1.0" in text
+    assert "prodagent_loop_lag_seconds" in text
+    assert re.search(r"prodagent_store_commits_total [1-9]", text)
+
+
+async def test_health(agent: Agent) -> None:
+    assert await agent.get("/healthz") == {"ok": True, "problems": []}
+    assert (await agent.get("/readyz"))["ok"]
+    agent.system.pause("queue")
+    assert (await agent.get("/readyz", 503))["problems"] == ["queue is paused"]
+    agent.system.resume("queue")
+    assert (await agent.get("/readyz"))["ok"]
+
+
+@pytest.mark.feature("OPS-06")
+async def test_the_openapi_document_describes_every_route(agent: Agent) -> None:
+    document = await agent.get("/api/v1/openapi.json")
+    for route in ROUTES:
+        operation = document["paths"][f"/api/v1{plain_path(route.path)}"][route.method.lower()]
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"]
+        assert ("security" in operation) == route.acts
+    names = set(document["components"]["schemas"])
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', msgspec.json.encode(document).decode()))
+    assert referred <= names
+
+
+# ---------------------------------------------------------------- pages
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+        self.outside += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith(("/", "data:"))]
+        assert not any(key.startswith("on") or key == "style" for key, _ in attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A tag that closes itself."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.feature("OPS-07")
+async def test_pages_are_whole_small_and_need_nothing_from_outside(agent: Agent) -> None:
+    named = {"{name}": "zmumu", "{id}": "5", "{subject:.+}": "14"}
+    for pattern in PAGES:
+        path = "/actors/error" if pattern.startswith("/actors") else pattern
+        for hole, value in named.items():
+            path = path.replace(hole, value)
+        text = await agent.get(path)
+        tags = Tags()
+        tags.feed(text)
+        assert tags.open == [], path
+        assert tags.outside == [], path
+    assets = re.findall(r'(?:src|href)="(/static/[^"]+)"', await agent.get("/"))
+    assert len(assets) == 3
+    assert sum([len(await agent.get(path)) for path in assets]) + len(await agent.get("/")) < 200_000
+
+
+@pytest.mark.feature("OPS-07")
+async def test_buttons_are_for_those_who_hold_the_token(agent: Agent) -> None:
+    assert "disabled" in await agent.get("/jobs/5")
+    jar = aiohttp.CookieJar(unsafe=True)  # takes cookies of addresses, too
+    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
+        async with browser.get(f"{agent.url}/login?token=wrong") as refused:
+            assert refused.status == 403
+        async with browser.get(f"{agent.url}/login?token={agent.file['token']}") as home:
+            assert home.status == 200
+            assert "disabled" not in await home.text()
+        (cookie,) = jar
+        assert (cookie["httponly"], cookie["samesite"]) == (True, "Strict")
+        own = {"Origin": agent.url, "Sec-Fetch-Site": "same-origin"}
+        async with browser.post(f"{agent.url}/api/v1/actors/queue/pause", json={}, headers=own) as paused:
+            assert paused.status == 200
+        for foreign in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            async with browser.post(f"{agent.url}/api/v1/actors/queue/resume", json={}, headers=foreign) as refused:
+                assert refused.status == 403
+
+
+async def test_what_is_not_there_looks_so(agent: Agent) -> None:
+    text = await agent.get("/workflows/zmum", 404, Accept="text/html")
+    assert "did you mean &#39;zmumu&#39;" in text
+    assert (await agent.get("/nothing", 404))["error"]["code"] == "not_found"
+
+
+# ---------------------------------------------------------------- acting
+@pytest.mark.feature("OPS-06")
+async def test_commands_reach_the_actor_concerned_and_the_audit(agent: Agent) -> None:
+    who = {"X-Prodagent-Who": "anna"}
+    assert (await agent.post("/workflows", {"spec": SPEC, "sandbox": "aGk="}, **who))["jobs"] == 2
+    order = agent.probe("injector").messages[-1]
+    assert (order.spec.name, order.spec.steps[0].command[2], order.sandbox) == ("new", "echo ${HOME}", b"hi")
+    assert await agent.post("/jobs/retry", {"jobs": [5, 6]}, **who) == {"changed": [5, 6], "dry_run": False}
+    assert agent.probe("error").messages[-1] == RetryJobs(jobs=[5, 6], who="anna")
+    await agent.post("/jobs/kill", {"workflow": "zmumu", "reason": "wrong", "dry_run": True}, **who)
+    assert agent.probe("error").messages[-1] == KillJobs(workflow="zmumu", reason="wrong", who="anna", dry_run=True)
+    await agent.post("/workflows/zmumu/hold", {"reason": "repair"}, **who)
+    held = HoldWorkflow(workflow="zmumu", hold=True, reason="repair", who="anna")
+    assert agent.probe("injector").messages[-1] == held
+    await agent.post("/workflows/held/release", **who)
+    assert agent.probe("injector").messages[-1].hold is False
+    assert (await agent.post("/dead-letters/replay", **who))["changed"] == [1]
+    assert agent.probe("monitor").messages[-1] == ReplayParked(parked=[1], who="anna")
+    lines = await agent.store.read(views.audited)
+    assert [line.verb for line in lines][::-1] == [
+        "workflows", "jobs/retry", "jobs/kill", "workflows/zmumu/hold", "workflows/held/release", "dead-letters/replay",
+    ]  # fmt: skip
+    assert {line.who for line in lines} == {"anna"}
+
+
+async def test_an_actor_is_restarted_paused_and_crashed(agent: Agent) -> None:
+    before = agent.probe("queue")
+    assert (await agent.post("/actors/queue/restart", {"dry_run": True}))["dry_run"]
+    assert agent.probe("queue") is before
+    await agent.post("/actors/queue/restart")
+    assert agent.probe("queue") is not before
+    await agent.post("/actors/queue/pause")
+    assert (await agent.get("/api/v1/actors/queue"))["state"] == "paused"
+    await agent.post("/actors/queue/resume")
+    assert (await agent.get("/api/v1/actors/queue"))["state"] == "idle"
+    assert (await agent.post("/actors/queue/crash"))["done"] == "told to crash"
+    assert "root" in (await agent.post("/actors/agent/restart", None, 409))["error"]["text"]
+
+
+async def test_the_admin_actor_restarts_itself(agent: Agent) -> None:
+    first = agent.file
+    assert (await agent.post("/actors/admin/restart"))["done"] == "restarted"
+    while not (agent.state / "agent.json").exists() or agent.file["started"] == first["started"]:
+        await asyncio.sleep(0)  # the server has closed: there is nobody to ask
+    assert agent.file["token"] == first["token"]
+    assert await agent.get("/healthz")
+
+
+async def test_faults_are_off_by_default(tmp_path: Path) -> None:
+    async with running.running(tmp_path) as agent:
+        assert "admin.faults" in (await agent.post("/actors/queue/crash", None, 403))["error"]["text"]
+
+
+# ---------------------------------------------------------------- bad calls
+async def test_acting_needs_the_token(agent: Agent) -> None:
+    for route in ROUTES:
+        if route.acts:
+            path = plain_path(route.path).replace("{name}", "queue")
+            assert (await agent.post(path, None, 401, token=False))["error"]["code"] == "token_expected"
+            await agent.post(path, None, 401, token=False, Authorization="Bearer wrong")
+    assert await agent.store.read(views.audited) == []
+
+
+async def test_a_foreign_host_name_is_refused(agent: Agent) -> None:
+    for host in ("evil.example", "evil.example:80", "[", "127.0.0.1.evil.example"):
+        assert (await agent.get("/api/v1/status", 403, Host=host))["error"]["code"] == "foreign_host"
+
+
+MALFORMED = [
+    ("/jobs/retry", {}, 400, "jobs", "either jobs or a workflow"),
+    ("/jobs/retry", {"jobs": ["x"]}, 400, "jobs[0]", "whole number"),
+    ("/jobs/retry", {"jobs": [0]}, 400, "jobs[0]", "1"),
+    ("/jobs/retry", {"job": [1]}, 400, "job", "jobs"),
+    ("/jobs/retry", [1], 400, "body", "object"),
+    ("/jobs/retry", {"jobs": [999]}, 404, None, "newest is 22"),
+    ("/jobs/kill", {"workflow": "zmum"}, 404, None, "did you mean 'zmumu'"),
+    ("/workflows/zmum/hold", {}, 404, None, "did you mean 'zmumu'"),
+    ("/workflows", {"spec": {"name": "a b", "event": 1}}, 400, "name", "letters"),
+    ("/workflows", {"spec": SPEC, "sandbox": "%"}, 400, "sandbox", "base64"),
+    ("/workflows", {"spec": 3}, 400, "spec", "table"),
+    ("/workflows", {"spec": SPEC | {"name": "taken"}}, 409, None, "exists with other content"),
+    ("/actors/quue/restart", {}, 404, None, "did you mean 'queue'"),
+    ("/dead-letters/replay", {"ids": [7]}, 404, None, "no dead letter 7"),
+    ("/nothing", {}, 404, None, "Not Found"),
+    ("/status", {}, 405, None, "Not Allowed"),
+]
+
+
+@pytest.mark.feature("OPS-06")
+async def test_malformed_calls_say_what_was_expected(agent: Agent) -> None:
+    for path, body, status, field, text in MALFORMED:
+        error = (await agent.post(path, body, status))["error"]
+        if field is not None:
+            assert field in {error["field"], *(fault["key"] for fault in error["faults"])}, (path, body)
+        assert text in error["text"]
+
+
+async def test_bodies_have_bounds(agent: Agent) -> None:
+    headers = {"Authorization": f"Bearer {agent.file['token']}", "Content-Type": "application/json"}
+    for content, status in ((b"{" * 10, 400), (b"\xff", 400), (b"[" * 100_000, 400), (b" " * 1_000_001, 413)):
+        async with agent.client.post(f"{agent.url}/api/v1/jobs/retry", data=content, headers=headers) as got:
+            assert got.status == status
+            assert (await got.json())["error"]["text"]
+    headers["Content-Type"] = "text/plain"
+    async with agent.client.post(f"{agent.url}/api/v1/jobs/retry", data=b"{}", headers=headers) as got:
+        assert got.status == 415
+
+
+async def test_bad_questions(agent: Agent) -> None:
+    for path, text in {
+        "/jobs?state=queud": "queued",
+        "/jobs?limit=0": "from 1 to 10000",
+        "/jobs?stat=queued": "unknown parameter 'stat'",
+        "/files?kind=x": "unmerged, merged",
+    }.items():
+        assert text in (await agent.get(f"/api/v1{path}", 400))["error"]["text"]
+    for path in ("/jobs/999", "/jobs/x", "/files/99", "/actors/x", "/why/job:x", "/why/zmum", "/workflows/x"):
+        assert (await agent.get(f"/api/v1{path}", 404))["error"]["code"] == "not_found"
+
+
+async def test_an_actor_that_is_away_is_a_503(agent: Agent) -> None:
+    await agent.system.remove_child("error")
+    assert (await agent.post("/jobs/retry", {"jobs": [5]}, 404))["error"]["text"].startswith("no actor 'error'")
+
+
+# ---------------------------------------------------------------- start and stop
+@pytest.mark.feature("OPS-06")
+async def test_agent_json_is_private_and_goes_with_the_agent(tmp_path: Path) -> None:
+    async with running.running(tmp_path) as agent:
+        for name in ("agent.json", "admin.token"):
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        assert agent.url.startswith("http://127.0.0.1:")
+        assert set(agent.file) == {"pid", "url", "token", "started"}
+    assert not (tmp_path / "agent.json").exists()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+async def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
+    async with running.running(tmp_path) as agent:
+        port = int(agent.url.rpartition(":")[2])
+        shared = running.world(tmp_path / "other", agent.store, port=port)
+        system = ActorSystem(running.tree(lambda: Admin(shared)))
+        with pytest.raises(Exception, match=f"cannot listen on 127.0.0.1:{port}.*set another one"):
+            await system.start()
+        assert not (tmp_path / "other" / "agent.json").exists()
+
+
+async def test_beyond_loopback_looking_needs_the_token_too(tmp_path: Path) -> None:
+    async with running.running(tmp_path, host="0.0.0.0") as agent:
+        assert (await agent.get("/api/v1/status", 401))["error"]["code"] == "token_expected"
+        assert (await agent.get("/", 401))["error"]["code"] == "token_expected"
+        assert await agent.get("/healthz")
+        bearer = f"Bearer {agent.file['token']}"
+        assert (await agent.get("/api/v1/status", Authorization=bearer))["agent"]["name"] == "here"
+
+
+async def test_disabled_it_serves_nothing(tmp_path: Path) -> None:
+    async with running.running(tmp_path, enabled=False):
+        assert not (tmp_path / "agent.json").exists()
+    assert filled.settings(tmp_path).admin.enabled
