@@ -79,7 +79,8 @@ def load(
 
 
 def _transfer(row: Any) -> Transfer:
-    return Transfer(*row[:4], TransferState(row[4]), *row[5:])
+    values: tuple[Any, ...] = (*row[:4], TransferState(row[4]), *row[5:])
+    return Transfer._make(values)
 
 
 def offer(tx: Tx, ids: list[int]) -> list[int]:

@@ -66,7 +66,7 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
         self.system = cell.system
 
     @property
-    def actor_stopped(self) -> threading.Event:  # type: ignore[override]
+    def actor_stopped(self) -> threading.Event:
         """See pykka.Actor.actor_stopped."""
         return self._cell.stopped
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pykka
-import sqlalchemy as sa
 
 from actors.admin_pages.refusal import Refusal, not_found
 from actors.messages import Refused
 from actors.world import World
 from storage import alerts
+from storage.engine import Connection
 from storage.views import Unknown
 from supervisors import ActorSnapshot, ActorSystem, MailboxFull
 
@@ -35,7 +35,7 @@ class Desk:
         """UTC epoch seconds."""
         return self.world.clock.time()
 
-    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+    async def read(self, query: Callable[[Connection], T]) -> T:
         """Ask the store; what is not there is a 404."""
         try:
             return await self.world.store.read(query)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-import sqlalchemy as sa
 import typer
 from rich.console import Console, RenderableType
 
@@ -16,8 +15,8 @@ from config.faults import Faults
 from config.loader import Loaded, load
 from config.secret import SecretError
 from services.console.exits import Exit, Stop
-from storage.engine import Reader, database_file
-from storage.errors import StoreError
+from storage.engine import Connection, Reader, database_file
+from storage.errors import StoreAway, StoreError
 from storage.views import Unknown
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ class Session:
         """The directory of agent.json."""
         return self.loaded.base / self.loaded.settings.agent.state
 
-    def read(self, query: Callable[[sa.Connection], T]) -> T:
+    def read(self, query: Callable[[Connection], T]) -> T:
         """Ask the store without holding it: the agent may run, hang or be dead."""
         reader: Reader | None = None
         try:
@@ -63,13 +62,8 @@ class Session:
             raise Stop(Exit.FAILED, str(error)) from None
         except SecretError as error:
             raise Stop(Exit.BAD_CONFIG, str(error)) from None
-        except StoreError as error:
+        except (StoreError, StoreAway) as error:
             raise Stop(Exit.NO_STORE, str(error)) from None
-        except sa.exc.OperationalError as error:
-            expected = "expected one made by this version of the program"
-            raise Stop(Exit.NO_STORE, f"the store cannot be read: {error.orig}; {expected}") from None
-        except sa.exc.DatabaseError as error:
-            raise Stop(Exit.NO_STORE, f"the store is damaged, or none: {error.orig}") from None
         finally:
             if reader is not None:
                 reader.close_now()

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
-import sqlalchemy as sa
 
 from domain.events import all_events
 from services.demo.options import DemoError
 from storage import log, views
-from storage.engine import Reader
+from storage.engine import Connection, Reader
+from storage.errors import StoreAway
 from storage.log import Logged
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class StoreLook:
         if self._reader is not None:
             await self._reader.close()
 
-    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+    async def read(self, query: Callable[[Connection], T]) -> T:
         """Answer a question; a store that is just being opened by a fresh agent is asked again for a while."""
         if self._reader is None:
             self._reader = Reader(self._path, threads=1)
@@ -41,9 +41,9 @@ class StoreLook:
         while True:
             try:
                 return await self._reader.read(query)
-            except sa.exc.OperationalError as error:
+            except StoreAway as error:
                 if time.monotonic() - begun > PATIENCE_S:
-                    raise DemoError(f"the store {self._path} cannot be read: {error.orig}") from error
+                    raise DemoError(f"the store {self._path} cannot be read: {error}") from error
                 await asyncio.sleep(0.1)
 
     async def job(self, identity: int) -> views.JobView:

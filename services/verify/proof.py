@@ -5,12 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import sqlalchemy as sa
-
 from backends.storage_element.base import StorageElement
 from services.verify.storages import TEXTS, Look, Reads
 from services.verify.verification import LawLine, Verification
 from storage import laws
+from storage.engine import Connection
 from storage.laws import LAWS, Breach, Law, LedgerRow, Limits
 from storage.laws.copies import last_fact_at
 
@@ -72,7 +71,7 @@ async def _from_rows(
     def tell(law: Law) -> None:
         loop.call_soon_threadsafe(say, f"law {law.name}")
 
-    def query(connection: sa.Connection) -> tuple[float, list[Breach], list[LedgerRow]]:
+    def query(connection: Connection) -> tuple[float, list[Breach], list[LedgerRow]]:
         at = time.time() if running else last_fact_at(connection)
         broken = laws.damaged(connection) if deep else []
         broken += laws.check(connection, now=at, limits=limits, progress=tell)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import sqlalchemy as sa
-
 from backends.storage_element.base import Checksums, StorageElement, StorageError
 from services.verify.verification import Stray
+from storage.engine import Connection
 from storage.laws import Breach, copies
 from storage.laws.copies import Copy
 
@@ -27,7 +26,7 @@ TEXTS = {
 class Reads(Protocol):
     """A store, or a reader of one."""
 
-    async def read(self, query: Callable[[sa.Connection], T]) -> T: ...
+    async def read(self, query: Callable[[Connection], T]) -> T: ...
 
 
 class Look:

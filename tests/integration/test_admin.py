@@ -222,7 +222,7 @@ async def test_an_actor_is_restarted_paused_and_crashed(agent: Agent) -> None:
 async def test_the_admin_actor_restarts_itself(agent: Agent) -> None:
     first = agent.file
     assert (await agent.post("/actors/admin/restart"))["done"] == "restarted"
-    while not (agent.state / "agent.json").exists() or agent.file["started"] == first["started"]:
+    while not (agent.state / "agent.json").exists() or agent.file["started"] == first["started"]:  # noqa: ASYNC110
         await asyncio.sleep(0)  # the server has closed: there is nobody to ask
     assert agent.file["token"] == first["token"]
     assert await agent.get("/healthz")

@@ -1,0 +1,107 @@
+"""The verbs that act, against an agent that serves."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from actors.messages import HoldWorkflow, KillJobs, RetryJobs
+from services.console.agent import AgentFile
+from services.console.commands import build
+from services.console.exits import Exit
+from tests.unit.admin import running
+from tests.unit.admin.running import Agent
+from tests.unit.console.test_reading import CONFIG
+
+Run = Callable[..., Awaitable[Result]]
+WORKFLOW = 'name = "new"\nevents = 2000\nfiles = ["run.sh"]\n[[steps]]\ncommand = ["sh", "run.sh"]\n'
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    (tmp_path / "prodagent.toml").write_text(CONFIG)
+    async with running.running(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    build(app)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LOGNAME", "anna")
+
+    async def invoke(*words: str, code: int = 0) -> Result:
+        result: Result = await asyncio.to_thread(CliRunner().invoke, app, words, catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+@pytest.mark.feature("OPS-06")
+async def test_a_workflow_is_submitted_with_its_files(agent: Agent, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("echo hello\n")
+    (tmp_path / "new.toml").write_text(WORKFLOW)
+    assert "would be taken on" in (await run("submit", "new.toml", "--dry-run")).stdout
+    assert json.loads((await run("submit", "new.toml", "--json")).stdout)["jobs"] == 2
+    order = agent.probe("injector").messages[-1]
+    assert (order.spec.name, order.dry_run) == ("new", False)
+    assert order.sandbox.startswith(b"\x1f\x8b")
+    (tmp_path / "taken.toml").write_text(WORKFLOW.replace("new", "taken"))
+    assert "exists with other content" in (await run("submit", "taken.toml", code=Exit.FAILED)).stderr
+
+
+@pytest.mark.feature("OPS-06")
+async def test_jobs_and_workflows_are_changed(agent: Agent, run: Run) -> None:
+    assert "2 jobs queued again: 5, 6" in (await run("retry", "5", "6")).stdout
+    assert agent.probe("error").messages[-1] == RetryJobs(jobs=[5, 6], who="anna")
+    assert "nothing to do" in (await run("retry", "21", code=Exit.FAILED)).stderr
+    assert "1 job would be killed: 5" in (await run("kill", "-w", "zmumu", "--reason", "wrong", "--dry-run")).stdout
+    assert agent.probe("error").messages[-1] == KillJobs(workflow="zmumu", reason="wrong", who="anna", dry_run=True)
+    assert "1 workflow held" in (await run("hold", "zmumu", "--reason", "repair")).stdout
+    assert agent.probe("injector").messages[-1] == HoldWorkflow(
+        workflow="zmumu", hold=True, reason="repair", who="anna"
+    )
+    assert "1 workflow released" in (await run("release", "held")).stdout
+    assert "did you mean 'zmumu'" in (await run("hold", "zmum", code=Exit.FAILED)).stderr
+    assert json.loads((await run("dead-letters", "--replay", "--json")).stdout)["changed"] == [1]
+
+
+async def test_the_tree_is_shown_and_acted_on(agent: Agent, run: Run) -> None:
+    text = (await run("actors")).stdout
+    assert [line.split()[0] for line in text.splitlines()[1:4]] == ["agent", "stages", "injector"]
+    assert "queue would be paused" in (await run("actors", "queue", "--pause", "--dry-run")).stdout
+    assert "queue is paused" in (await run("actors", "queue", "--pause")).stdout
+    assert json.loads((await run("actors", "queue", "--json")).stdout)["state"] == "paused"
+    found = json.loads((await run("why", "17", "--json")).stdout)
+    assert found["code"] == "actor-paused"
+    await run("actors", "queue", "--resume")
+    await run("actors", "queue", "--restart")
+    assert "mailbox" in (await run("actors", "queue")).stdout
+    assert "did you mean 'queue'" in (await run("actors", "quue", code=Exit.FAILED)).stderr
+
+
+async def test_status_and_page_tell_where_it_serves(agent: Agent, run: Run) -> None:
+    assert f"running: process {agent.file['pid']}, {agent.url}" in (await run("status")).stdout
+    assert (await run("page")).stdout.strip() == f"{agent.url}/login?token={agent.file['token']}"
+    assert agent.url in json.loads((await run("page", "--json")).stdout)["url"]
+
+
+async def test_an_agent_that_is_gone_or_silent_is_told_apart(agent: Agent, run: Run) -> None:
+    here = msgspec.convert(agent.file, AgentFile)
+    (agent.state / "agent.json").write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(here, url="http://127.0.0.1:1"))
+    )
+    assert "does not answer at http://127.0.0.1:1" in (await run("retry", "5", code=Exit.NO_AGENT)).stderr
+    gone = msgspec.structs.replace(here, url="http://127.0.0.1:1", pid=2**22 + 1)
+    (agent.state / "agent.json").write_bytes(msgspec.json.encode(gone))
+    assert "its process 4194305 is gone" in (await run("retry", "5", code=Exit.NO_AGENT)).stderr
+    (agent.state / "agent.json").write_text("{")
+    assert "cannot be read" in (await run("retry", "5", code=Exit.NO_AGENT)).stderr

@@ -1,0 +1,245 @@
+"""One writer: units share commits, a failing one is undone alone, a robbed holder stops, facts are told after the commit."""
+
+import asyncio
+import sqlite3
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from domain.events import WorkflowsAdded, WorkflowsPaused
+from storage import alerts, lease, log, schema
+from storage.errors import StoreAway, StoreError, StoreLost
+from storage.store import GROUP, Store
+from supervisors import Transient
+
+
+def note(text: str):
+    return lambda tx: alerts.raise_alert(tx, "info", text, "subject", text)
+
+
+async def codes(store: Store) -> list[str]:
+    return await store.read(
+        lambda c: list(c.execute(sa.select(schema.alert.c.code).order_by(schema.alert.c.id)).scalars())
+    )
+
+
+@pytest.fixture
+def held(store):
+    """Hold the writer in its thread until told, so that units pile up behind it."""
+    began, let_go = threading.Event(), threading.Event()
+
+    def wait(tx):
+        began.set()
+        assert let_go.wait(20)
+
+    async def hold():
+        task = asyncio.create_task(store.write(wait))
+        await asyncio.to_thread(began.wait, 20)
+        return task
+
+    yield hold, let_go
+    let_go.set()
+
+
+@pytest.mark.feature("PA-009", "PA-022")
+async def test_several_units_one_commit(store, held):
+    hold, let_go = held
+    first = await hold()
+    before = store.commits
+    writes = [asyncio.create_task(store.write(note(str(n)))) for n in range(GROUP)]
+    await asyncio.sleep(0)
+    let_go.set()
+    await asyncio.gather(first, *writes)
+    assert store.commits == before + 2
+    assert store.units == GROUP + 1
+    assert await codes(store) == [str(n) for n in range(GROUP)]
+
+
+@pytest.mark.feature("PA-009")
+async def test_a_failing_unit_is_undone_alone(store, held):
+    hold, let_go = held
+    first = await hold()
+
+    def bad(tx):
+        note("half")(tx)
+        tx.emit(WorkflowsAdded(ids=[1]))
+        raise ValueError("no")
+
+    writes = [asyncio.create_task(store.write(unit)) for unit in (note("a"), bad, note("b"))]
+    await asyncio.sleep(0)
+    let_go.set()
+    await first
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+    assert await codes(store) == ["a", "b"]
+    assert await store.read(log.last) == 0
+
+
+@pytest.mark.feature("PA-009", "PA-018")
+async def test_a_fact_that_cannot_be_written_undoes_its_state(store):
+    def unit(tx):
+        note("a")(tx)
+        tx.emit(WorkflowsAdded(ids=[1], reason="x" * 300_000))
+
+    with pytest.raises(ValueError, match="at most"):
+        await store.write(unit)
+    assert await codes(store) == []
+
+
+async def test_a_cancelled_writer_leaves_nothing_behind(store, held):
+    hold, let_go = held
+    first = await hold()
+    waiting = asyncio.create_task(store.write(note("never")))
+    other = asyncio.create_task(store.write(note("other")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    let_go.set()
+    await asyncio.gather(first, other)
+    assert waiting.cancelled()
+    assert await codes(store) == ["other"]
+
+
+async def test_a_writer_cancelled_during_its_commit_does_not_hold_up_the_rest(store, held):
+    hold, let_go = held
+    first = await hold()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    let_go.set()
+    assert await store.write(lambda tx: 7) == 7
+
+
+@pytest.mark.feature("PA-006")
+async def test_listeners_are_told_after_the_commit_and_only_of_facts(store):
+    told = []
+    on_disk = sqlite3.connect(store.path)
+
+    def listener(kinds):
+        told.append((kinds, on_disk.execute("SELECT count(*) FROM event").fetchone()[0]))
+
+    store.listen(listener)
+    await store.write(note("a"))
+    await store.write(lambda tx: tx.emit(WorkflowsAdded(ids=[])))
+    await store.write(lambda tx: tx.emit(WorkflowsAdded(ids=[1])))
+    with pytest.raises(ZeroDivisionError):
+        await store.write(lambda tx: (tx.emit(WorkflowsPaused(ids=[1])), 1 / 0))
+    assert told == [(frozenset({WorkflowsAdded}), 1)]
+    on_disk.close()
+
+
+async def test_a_listener_that_fails_harms_nobody(store, caplog):
+    told = []
+
+    def bad(kinds):
+        raise RuntimeError("not now")
+
+    store.listen(bad)
+    store.listen(told.append)
+    await store.write(lambda tx: tx.emit(WorkflowsAdded(ids=[1])))
+    await asyncio.wait_for(store.write(note("still")), 10)
+    assert told == [frozenset({WorkflowsAdded})]
+
+
+@pytest.mark.feature("PA-022", "DBS-05")
+async def test_a_unit_cannot_await(store):
+    """A unit is a plain function; a coroutine function only makes a coroutine, which is refused where it is read."""
+
+    async def wrong(tx):
+        note("never")(tx)
+
+    result = await store.write(wrong)
+    assert asyncio.iscoroutine(result)
+    result.close()
+    assert await codes(store) == []
+
+    def nested(tx):
+        asyncio.get_running_loop()
+
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        await store.write(nested)
+
+
+@pytest.mark.feature("PA-022")
+async def test_a_robbed_holder_writes_no_more(store):
+    thief = sqlite3.connect(store.path)
+    thief.execute("UPDATE lease SET fence = fence + 1")
+    thief.commit()
+    thief.close()
+    results = await asyncio.gather(store.write(note("a")), store.write(note("b")), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreLost, StoreLost]
+    assert "another process has taken it over" in str(results[0])
+    assert await codes(store) == []
+
+
+@pytest.mark.feature("PA-022")
+async def test_a_busy_database_is_away_and_comes_back(store):
+    await store.write(lambda tx: tx.connection.exec_driver_sql("PRAGMA busy_timeout=1").close())
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreAway, match="locked") as caught:
+        await store.write(note("a"))
+    assert isinstance(caught.value, Transient)
+    other.execute("ROLLBACK")
+    other.close()
+    await store.write(note("b"))
+    assert await codes(store) == ["b"]
+
+
+async def test_readers_cannot_write(store):
+    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+        await store.read(lambda c: c.execute(schema.alert.delete()))
+
+
+async def test_a_read_sees_what_was_acknowledged_and_one_moment(store):
+    await store.write(note("a"))
+
+    def twice(connection):
+        count = sa.select(sa.func.count()).select_from(schema.alert)
+        first = connection.execute(count).scalar_one()
+        other = sqlite3.connect(store.path)
+        other.execute("DELETE FROM alert")
+        other.commit()
+        other.close()
+        return first, connection.execute(count).scalar_one()
+
+    assert await store.read(twice) == (1, 1)
+    assert await codes(store) == []
+
+
+async def test_close_commits_what_waits(url, clock):
+    store = await Store.open(url, clock=clock)
+    writes = [asyncio.create_task(store.write(note(str(n)))) for n in range(3)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*writes)
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.write(note("late"))
+    again = await Store.open(url, clock=clock)
+    assert await codes(again) == ["0", "1", "2"]
+    await again.close()
+
+
+async def test_all_units_of_a_commit_have_one_time(store, clock):
+    times = await asyncio.gather(*(store.write(lambda tx: tx.now) for _ in range(5)))
+    assert set(times) == {clock.now}
+
+
+@pytest.mark.feature("PA-018")
+async def test_a_fact_says_who_wrote_it_why_and_when(store, clock):
+    await store.write(lambda tx: tx.emit(WorkflowsAdded(ids=[5, 3, 9], reason="asked")), sender="injector", cause=4)
+    row = await store.read(lambda c: c.execute(sa.select(schema.event)).one())
+    assert (row.type, row.version, row.entity, row.low, row.high) == ("WorkflowsAdded", 1, "workflow", 3, 9)
+    assert (row.sender, row.cause, row.at) == ("injector", 4, clock.now)
+
+
+async def test_the_lease_rises_with_each_holder(url, path, clock):
+    for expected in (1, 2, 3):
+        store = await Store.open(url, clock=clock)
+        row = await store.read(lambda c: c.execute(sa.select(schema.lease)).one())
+        assert (row.fence, row.taken_at) == (expected, clock.now)
+        assert f"process {__import__('os').getpid()} on " in row.holder
+        await store.close()
+    lock = lease.FileLock(path)
+    lock.release()
