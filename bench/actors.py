@@ -10,8 +10,10 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import platform
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
@@ -166,6 +168,50 @@ class ThreadWorker(pykka.ThreadingActor):
     def on_receive(self, message: Any) -> Any:
         """Call the function."""
         return self.handle(message)
+
+
+try:
+    import mindmesh
+except ImportError:
+    mindmesh = None
+else:
+
+    class Question(mindmesh.Request[Any]):
+        """What mindmesh wants an ask to be."""
+
+    class MindmeshWorker(mindmesh.BaseActor):
+        """An actor around a function."""
+
+        def __init__(self, hive: Any, actor_id: str, handle: Callable[[Any], Awaitable[Any]]) -> None:
+            super().__init__(hive, actor_id)
+            self.on_message = handle
+
+
+class Mindmesh:
+    """mindmesh, an actor library for asyncio."""
+
+    name = "mindmesh"
+
+    def __init__(self) -> None:
+        self.hive = mindmesh.ActorHive()
+
+    def make(self, handle: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Start one actor."""
+        return self.hive.start_actor(MindmeshWorker, handle)
+
+    @staticmethod
+    def tell(address: Any, message: Any) -> None:
+        """Send one way."""
+        address.tell(message)
+
+    @staticmethod
+    async def ask(address: Any, _: Any) -> Any:
+        """Send and wait."""
+        return await address.ask(Question())
+
+    async def close(self) -> None:
+        """End all."""
+        await self.hive.shutdown()
 
 
 # measures
@@ -341,57 +387,66 @@ async def restart(count: int) -> float:
     return spent / count
 
 
-def threads(measure: str, count: int) -> float:
-    """Measure pykka's ThreadingActor."""
-    import threading
+class Threads:
+    """pykka's ThreadingActor, measured on the main thread."""
 
-    done = threading.Event()
-    seen = 0
+    name = "pykka.ThreadingActor"
 
-    def handle(message: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if measure == "tell" and seen == count:
-            done.set()
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.done = threading.Event()
+        self.seen = 0
+        self.refs = [ThreadWorker.start(self.handle)]
+
+    def handle(self, message: Any) -> Any:
+        """Count messages, answer asks."""
+        self.seen += 1
+        if self.seen == self.count:
+            self.done.set()
         return message
 
-    refs = [ThreadWorker.start(handle)]
+    def hop(self, number: int) -> Callable[[Any], None]:
+        """Return the handler of one member of the ring."""
 
-    def member(number: int) -> Callable[[Any], None]:
-        def hop(hops: Any) -> None:
+        def handle(hops: Any) -> None:
             if hops == 0:
-                done.set()
+                self.done.set()
             else:
-                refs[(number + 1) % RING + 1].tell(hops - 1)
+                self.refs[(number + 1) % RING + 1].tell(hops - 1)
 
-        return hop
+        return handle
 
-    def work() -> None:
-        if measure == "tell":
-            for number in range(count):
-                refs[0].tell(number)
-            done.wait()
-        elif measure == "ask":
-            for number in range(count):
-                refs[0].ask(number)
-        elif measure == "ring":
-            refs[1].tell(count)
-            done.wait()
-        else:
-            refs.extend(ThreadWorker.start(handle) for _ in range(count))
-            for ref in refs:
-                ref.ask(1)
+    def tell(self) -> None:
+        """Send one way."""
+        for number in range(self.count):
+            self.refs[0].tell(number)
+        self.done.wait()
 
+    def ask(self) -> None:
+        """Ask, one after another."""
+        for number in range(self.count):
+            self.refs[0].ask(number)
+
+    def ring(self) -> None:
+        """Send one message around."""
+        self.refs[1].tell(self.count)
+        self.done.wait()
+
+    def spawn(self) -> None:
+        """Start actors, get one answer of each."""
+        self.refs.extend(ThreadWorker.start(self.handle) for _ in range(self.count))
+        for ref in self.refs:
+            ref.ask(1)
+
+
+def threads(measure: str, count: int) -> float:
+    """Measure pykka's own actors."""
+    bench = Threads(count)
     if measure == "ring":
-        refs.extend(ThreadWorker.start(member(number)) for number in range(RING))
-    spent = cpu(work)
+        bench.refs.extend(ThreadWorker.start(bench.hop(number)) for number in range(RING))
+    spent = cpu(getattr(bench, measure))
     pykka.ActorRegistry.stop_all()
     return spent / count
-
-
-def mindmesh() -> Any:
-    """Return the measured wrapper of mindmesh, or None where it is not installed."""
-    return None
 
 
 MEASURES: dict[str, tuple[Callable[[Any, int], Any], int]] = {
@@ -408,28 +463,23 @@ def best(repeats: int, run: Callable[[], float]) -> float:
 
 
 def measure_all(repeats: int, scale: float) -> dict[str, dict[str, float]]:
-    """Run every measure for everybody, alternating so that noise hits all alike."""
-    logging_off()
+    """Run every measure for everybody."""
+    logging.disable(logging.CRITICAL)
     results: dict[str, dict[str, float]] = {}
+    kinds = [Raw, Core, Supervised, *([] if mindmesh is None else [Mindmesh])]
     for name, (measure, full) in MEASURES.items():
         count = max(RING, int(full * scale))
-        for kind in (Raw, Core, Supervised):
-            results.setdefault(kind.name, {})[name] = best(repeats, lambda m=measure, k=kind: asyncio.run(m(k, count)))  # type: ignore[misc]
+        for kind in kinds:
+            results.setdefault(kind.name, {})[name] = best(
+                repeats, lambda m=measure, k=kind, n=count: asyncio.run(m(k, n))
+            )
         fewer = max(RING, count // (20 if name == "spawn" else 10))
-        results.setdefault("pykka.ThreadingActor", {})[name] = best(repeats, lambda n=name: threads(n, fewer))  # type: ignore[misc]
-    for kind in (Raw, Core, Supervised):
+        results.setdefault(Threads.name, {})[name] = best(repeats, lambda m=name, n=fewer: threads(m, n))
+    for kind in kinds:
         results[kind.name]["bytes"] = asyncio.run(memory(kind, max(RING, int(2000 * scale))))
-    results[Core.name]["restart"] = results[Supervised.name]["restart"] = best(
-        repeats, lambda: asyncio.run(restart(max(RING, int(2000 * scale))))
-    )
+    crashes = max(RING, int(2000 * scale))
+    results[Supervised.name]["restart"] = best(repeats, lambda: asyncio.run(restart(crashes)))
     return results
-
-
-def logging_off() -> None:
-    """Keep the log out of the figures."""
-    import logging
-
-    logging.disable(logging.CRITICAL)
 
 
 def show(results: dict[str, dict[str, float]]) -> None:

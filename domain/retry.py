@@ -41,5 +41,5 @@ def decide(codes: Sequence[int], kind: JobType, retry: Retry, jitter: float) -> 
     }[last.blame]
     if spent >= allowed:
         return GiveUp(f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
-    delay = min(retry.cap_s, retry.base_s * 2.0 ** (spent - 1)) * jitter
+    delay = min(retry.cap_s, retry.base_s * 2.0 ** min(spent - 1, 62)) * jitter
     return Again(delay, f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")

@@ -67,6 +67,6 @@ TRANSFER_TABLE: StateTable[TransferState] = StateTable(
         e.TransfersWaiting: Move((*_BEFORE_LANDING, T.LANDED), T.WAITING),
         e.TransfersParked: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING), T.PARKED),
         e.TransfersQuarantined: Move((T.READY, T.MOVING, T.LANDED, *_ARRIVED), T.QUARANTINED),
-        e.TransfersCancelled: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING, T.PARKED), T.CANCELLED),
+        e.TransfersCancelled: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING, T.PARKED, T.QUARANTINED), T.CANCELLED),
     },
 )

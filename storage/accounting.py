@@ -13,6 +13,7 @@ from domain.report import JobReport, OutputReport
 from storage import schema
 from storage.attempts import Failure, fail
 from storage.datasets import dataset_id
+from storage.engine import among
 from storage.jobs import Job, exhaust, next_id, requeue
 from storage.moves import move
 from storage.transaction import Tx
@@ -95,7 +96,7 @@ def _account_good(tx: Tx, good: Sequence[Good]) -> None:
     _register(tx, [outcome for outcome in accounted if not outcome.merged], FileKind.UNMERGED)
     merges = [outcome.job.id for outcome in accounted if outcome.job.type is JobType.MERGE]
     if merges:
-        members = sa.select(merge_input.c.file_id).where(merge_input.c.job_id.in_(merges), merge_input.c.live == 1)
+        members = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id, merges), merge_input.c.live == 1)
         move(tx, file, FILE_TABLE, e.FilesMerged(ids=list(tx.connection.execute(members).scalars())))
     _close(tx, accounted)
 
@@ -190,7 +191,7 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
     named = set(outcome.bad_inputs) if len(outcome.bad_inputs) < len(members) else set()
     worn = outcome.failure.code in (INPUT_UNREADABLE, EVENTS_DIFFER)
     tx.connection.execute(
-        file.update().where(file.c.id.in_([row.id for row in members])).values(tries=file.c.tries + worn)
+        file.update().where(among(file.c.id, [row.id for row in members])).values(tries=file.c.tries + worn)
     )
     bad = [row for row in members if row.lfn in named or (worn and row.tries + 1 >= BAD_INPUT_STRIKES)]
     if not bad:
@@ -211,7 +212,7 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
 
 def _produce_again(tx: Tx, job_ids: list[int]) -> None:
     """Run jobs again whose output was damaged, unless that has happened too often."""
-    outputs = sa.select(file.c.job_id, sa.func.count()).where(file.c.job_id.in_(job_ids)).group_by(file.c.job_id)
+    outputs = sa.select(file.c.job_id, sa.func.count()).where(among(file.c.job_id, job_ids)).group_by(file.c.job_id)
     often = [owner for owner, count in tx.connection.execute(outputs) if count >= BAD_OUTPUT_STRIKES]
     requeue(tx, [owner for owner in job_ids if owner not in often], "its output was damaged before it was merged")
     if often:
@@ -220,9 +221,9 @@ def _produce_again(tx: Tx, job_ids: list[int]) -> None:
 
 def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:
     """Send the inputs of merge jobs that were given up or killed back to wait for another merge."""
-    query = sa.select(merge_input.c.file_id).where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)
+    query = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
     ids = list(tx.connection.execute(query).scalars())
-    tx.connection.execute(merge_input.update().where(merge_input.c.job_id.in_(job_ids)).values(live=None))
+    tx.connection.execute(merge_input.update().where(among(merge_input.c.job_id, job_ids)).values(live=None))
     if ids:
-        tx.connection.execute(file.update().where(file.c.id.in_(ids)).values(tries=file.c.tries + 1))
+        tx.connection.execute(file.update().where(among(file.c.id, ids)).values(tries=file.c.tries + 1))
         move(tx, file, FILE_TABLE, e.FilesReturned(ids=ids, reason=reason))

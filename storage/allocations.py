@@ -11,6 +11,7 @@ from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import JobState, JobType
 from domain.ranges import Range
 from storage import schema
+from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -72,7 +73,7 @@ def uncut(connection: sa.Connection, workflow_id: int) -> list[Allocation]:
 
 
 def by_id(connection: sa.Connection, ids: Iterable[int]) -> list[Allocation]:
-    return _select(connection, allocation.c.id.in_(list(ids)))
+    return _select(connection, among(allocation.c.id, list(ids)))
 
 
 def _select(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Allocation]:
@@ -99,7 +100,7 @@ def credit(tx: Tx, job_ids: list[int], *, merged: int = 0, lost: int = 0) -> Non
     An allocation whose every event is booked is done.
     """
     query = sa.select(job.c.allocation_id, sa.func.sum(job.c.events)).where(
-        job.c.id.in_(job_ids), job.c.type == JobType.PROCESSING, job.c.allocation_id.is_not(None)
+        among(job.c.id, job_ids), job.c.type == JobType.PROCESSING, job.c.allocation_id.is_not(None)
     )
     sums: dict[int, int] = defaultdict(int)
     for identity, events in tx.connection.execute(query.group_by(job.c.allocation_id)):
@@ -119,7 +120,7 @@ def credit(tx: Tx, job_ids: list[int], *, merged: int = 0, lost: int = 0) -> Non
 
 def _finish(tx: Tx, ids: list[int]) -> None:
     done = sa.select(allocation.c.id).where(
-        allocation.c.id.in_(ids),
+        among(allocation.c.id, ids),
         allocation.c.state == AllocationState.CUT,
         allocation.c.merged_events + allocation.c.lost_events == allocation.c.events,
     )

@@ -9,6 +9,7 @@ from domain import events as e
 from domain.exit_codes import classify
 from domain.job import JOB_TABLE, JobState, JobType
 from storage import schema
+from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move
 from storage.transaction import Tx
@@ -55,7 +56,7 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
     moved = move(tx, job, JOB_TABLE, e.JobsSubmitting(ids=job_ids))
     if not moved:
         return []
-    query = sa.select(attempt.c.job_id, sa.func.max(attempt.c.number)).where(attempt.c.job_id.in_(moved))
+    query = sa.select(attempt.c.job_id, sa.func.max(attempt.c.number)).where(among(attempt.c.job_id, moved))
     numbers = {owner: int(number) for owner, number in tx.connection.execute(query.group_by(attempt.c.job_id))}
     first = next_id(tx.connection, attempt)
     made = [
@@ -82,7 +83,7 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
 def live(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, Attempt]:
     """Return the live attempts by job."""
     query = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(
-        attempt.c.job_id.in_(list(job_ids)), attempt.c.live == 1
+        among(attempt.c.job_id, list(job_ids)), attempt.c.live == 1
     )
     return {row.job_id: Attempt(*row) for row in connection.execute(query)}
 
@@ -102,7 +103,7 @@ def codes(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, tuple[
     query = (
         sa.select(attempt.c.job_id, job.c.type, attempt.c.exit_code)
         .join(job, job.c.id == attempt.c.job_id)
-        .where(attempt.c.job_id.in_(list(job_ids)), attempt.c.outcome.in_(("failed", "lost")))
+        .where(among(attempt.c.job_id, list(job_ids)), attempt.c.outcome.in_(("failed", "lost")))
         .order_by(attempt.c.job_id, attempt.c.number)
     )
     found: dict[int, tuple[JobType, list[int]]] = {}

@@ -12,6 +12,7 @@ from domain.job import JOB_TABLE
 from domain.names import block_name
 from storage import schema
 from storage.allocations import credit
+from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -58,7 +59,7 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     Everything that follows from "it is in the catalogue" is in this one transaction (DBS-05, PA-511).
     """
     query = sa.select(file.c.id, file.c.dataset_id, file.c.site, file.c.size, file.c.events, file.c.job_id).where(
-        file.c.id.in_(list(file_ids)), file.c.state == FileState.REGISTERED
+        among(file.c.id, list(file_ids)), file.c.state == FileState.REGISTERED
     )
     rows = tx.connection.execute(query.order_by(file.c.id)).all()
     places: dict[tuple[int, str], list[sa.Row[*tuple[Any, ...]]]] = defaultdict(list)
@@ -133,7 +134,9 @@ def close_aged(tx: Tx, age_s: float) -> list[int]:
 def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
     """The jobs whose events are in these catalogued files have succeeded."""
     inputs = sa.select(file.c.job_id).join(merge_input, merge_input.c.file_id == file.c.id)
-    members = tx.connection.execute(inputs.where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)).scalars()
+    members = tx.connection.execute(
+        inputs.where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
+    ).scalars()
     moved = move(tx, job, JOB_TABLE, e.JobsSucceeded(ids=sorted({*job_ids, *members})))
     credit(tx, moved, merged=1)
 
@@ -172,7 +175,7 @@ def _files(connection: sa.Connection, where: sa.ColumnElement[bool], limit: int 
     parents: dict[int, list[str]] = defaultdict(list)
     source = sa.select(merge_input.c.job_id, file.c.lfn).join(file, file.c.id == merge_input.c.file_id)
     for owner, lfn in connection.execute(
-        source.where(merge_input.c.job_id.in_([row.job_id for row in rows]), merge_input.c.live == 1)
+        source.where(among(merge_input.c.job_id, [row.job_id for row in rows]), merge_input.c.live == 1)
     ):
         parents[owner].append(lfn)
     return [CataloguedFile(*row[:9], tuple(sorted(parents[row.job_id]))) for row in rows]
@@ -187,7 +190,7 @@ class Place(NamedTuple):
 
 
 def places(connection: sa.Connection, file_ids: Sequence[int]) -> list[Place]:
-    query = sa.select(file.c.id, file.c.site, file.c.workflow_id).where(file.c.id.in_(list(file_ids)))
+    query = sa.select(file.c.id, file.c.site, file.c.workflow_id).where(among(file.c.id, list(file_ids)))
     return [Place(*row) for row in connection.execute(query.order_by(file.c.id))]
 
 

@@ -14,6 +14,7 @@ from domain.ranges import Range
 from domain.spec import WorkflowSpec
 from storage import schema
 from storage.allocations import Allocation, credit
+from storage.engine import among
 from storage.moves import CHUNK, move
 from storage.transaction import Tx
 
@@ -112,7 +113,7 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
 
 
 def load(connection: sa.Connection, ids: Iterable[int]) -> list[Job]:
-    query = sa.select(*_COLUMNS).where(job.c.id.in_(list(ids))).order_by(job.c.id)
+    query = sa.select(*_COLUMNS).where(among(job.c.id, list(ids))).order_by(job.c.id)
     return [_job(row) for row in connection.execute(query)]
 
 
@@ -168,7 +169,7 @@ def release(tx: Tx, ids: list[int], site: str, target: str) -> list[int]:
 
 def requeue(tx: Tx, ids: list[int], reason: str) -> list[int]:
     """Put failed, cooling, paused or reopened jobs back into the queue; reopened ones are no longer lost."""
-    lost = sa.select(job.c.id).where(job.c.id.in_(ids), job.c.state == JobState.EXHAUSTED)
+    lost = sa.select(job.c.id).where(among(job.c.id, ids), job.c.state == JobState.EXHAUSTED)
     if reopened := list(tx.connection.execute(lost).scalars()):
         credit(tx, reopened, lost=-1)
     return move(tx, job, JOB_TABLE, e.JobsRequeued(ids=ids, reason=reason), wake_at=None)
@@ -208,7 +209,7 @@ def kill(tx: Tx, ids: list[int], reason: str) -> list[int]:
     if moved:
         tx.connection.execute(
             attempt.update()
-            .where(attempt.c.job_id.in_(moved), attempt.c.live == 1)
+            .where(among(attempt.c.job_id, moved), attempt.c.live == 1)
             .values(live=None, outcome="killed", cause=reason[:500], closed_at=tx.now)
         )
         credit(tx, moved, lost=1)
@@ -256,7 +257,7 @@ def settled_with_manager(connection: sa.Connection, ids: Sequence[int]) -> list[
         sa.select(job.c.id)
         .join(allocation, allocation.c.id == job.c.allocation_id)
         .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(job.c.id.in_(list(ids)), workflow.c.manager != "")
+        .where(among(job.c.id, list(ids)), workflow.c.manager != "")
         .where(allocation.c.state.in_((AllocationState.DONE, AllocationState.REPORTED, AllocationState.REVOKED)))
     )
     return list(connection.execute(query).scalars())

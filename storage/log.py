@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from domain.events import Event, decode
 from storage import schema
+from storage.engine import among
 from storage.transaction import Tx
 
 event, cursor, parked = schema.event, schema.cursor, schema.parked
@@ -125,7 +126,7 @@ def parked_facts(connection: sa.Connection, *, dead_only: bool = False) -> list[
 def replay(tx: Tx, parked_ids: list[int]) -> int:
     """Make parked facts due now; return how many."""
     return tx.connection.execute(
-        parked.update().where(parked.c.id.in_(parked_ids)).values(next_at=tx.now, tries=0)
+        parked.update().where(among(parked.c.id, parked_ids)).values(next_at=tx.now, tries=0)
     ).rowcount
 
 

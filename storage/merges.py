@@ -11,6 +11,7 @@ from domain.job import JobState, JobType, rank
 from domain.merging import Waiting
 from domain.names import unit_id
 from storage import schema
+from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move_all
 from storage.transaction import Tx
@@ -48,7 +49,7 @@ def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: in
     """Make a merge job at the site where its inputs lie and return its id; raise StaleState if a member is taken."""
     identity = next_id(tx.connection, job)
     query = sa.select(sa.func.sum(file.c.events), sa.func.min(job.c.first_event)).join(job, job.c.id == file.c.job_id)
-    events, first_event = tx.connection.execute(query.where(file.c.id.in_(members))).one()
+    events, first_event = tx.connection.execute(query.where(among(file.c.id, members))).one()
     tx.connection.execute(
         job.insert().values(
             id=identity,
@@ -79,7 +80,7 @@ def inputs(connection: sa.Connection, job_ids: list[int]) -> dict[int, list[Inpu
         sa.select(merge_input.c.job_id, file.c.lfn, file.c.size, file.c.events, file.c.adler32)
         .join(file, file.c.id == merge_input.c.file_id)
         .join(owner, owner.c.id == file.c.job_id)
-        .where(merge_input.c.job_id.in_(job_ids), merge_input.c.live == 1)
+        .where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
         .order_by(merge_input.c.job_id, owner.c.first_event)
     )
     found: dict[int, list[Input]] = defaultdict(list)

@@ -9,6 +9,7 @@ from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobState
 from domain.transfer import TransferState
 from storage import schema
+from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -62,13 +63,15 @@ def granted(connection: sa.Connection, limit: int) -> list[Removal]:
 def removed(tx: Tx, ids: list[int]) -> None:
     """They are gone; a job with nothing left anywhere is cleaned."""
     moved = move(tx, file, FILE_TABLE, e.FilesRemoved(ids=ids))
-    tx.connection.execute(replica.delete().where(replica.c.file_id.in_(moved)))
+    tx.connection.execute(replica.delete().where(among(replica.c.file_id, moved)))
 
 
 def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
     """Storage would not delete them: tried again until `tries` are used, then listed as removefailed."""
-    tx.connection.execute(file.update().where(file.c.id.in_(ids)).values(tries=file.c.tries + 1, reason=reason[:500]))
-    spent = sa.select(file.c.id).where(file.c.id.in_(ids), file.c.tries >= tries)
+    tx.connection.execute(
+        file.update().where(among(file.c.id, ids)).values(tries=file.c.tries + 1, reason=reason[:500])
+    )
+    spent = sa.select(file.c.id).where(among(file.c.id, ids), file.c.tries >= tries)
     if over := list(tx.connection.execute(spent).scalars()):
         move(tx, file, FILE_TABLE, e.FileRemovalsFailed(ids=over, reason=reason))
 

@@ -14,6 +14,7 @@ from domain.spec import WorkflowSpec
 from domain.transfer import TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
 from storage import schema
+from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -98,8 +99,8 @@ def _workflow(row: sa.Row[*tuple[Any, ...]]) -> Workflow:
 
 def open_intake(tx: Tx, workflow_ids: list[int]) -> None:
     """The manager has sent ranges and may send more; completed workflows are taken up again."""
-    tx.connection.execute(workflow.update().where(workflow.c.id.in_(workflow_ids)).values(intake_open=True))
-    resume_completed(tx, workflow.c.id.in_(workflow_ids), "the manager sent more")
+    tx.connection.execute(workflow.update().where(among(workflow.c.id, workflow_ids)).values(intake_open=True))
+    resume_completed(tx, among(workflow.c.id, workflow_ids), "the manager sent more")
 
 
 def resume_completed(tx: Tx, which: sa.ColumnElement[bool], reason: str) -> None:
@@ -172,7 +173,7 @@ def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[i
 def reopen(tx: Tx, job_ids: list[int]) -> None:
     """Take completed workflows up again of which jobs were requeued."""
     resume_completed(
-        tx, workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.id.in_(job_ids))), "jobs were retried"
+        tx, workflow.c.id.in_(sa.select(job.c.workflow_id).where(among(job.c.id, job_ids))), "jobs were retried"
     )
 
 

@@ -206,7 +206,7 @@ class Cell:
             return  # asked before the start: the deadline counts when the turn comes
         if get_ident() == self.thread:
             self.deadlines.add(reply, deadline)
-        else:
+        elif not reply.done():
             self.loop.call_soon_threadsafe(self.deadlines.add, reply, deadline)
 
     def accept_unique(self, envelope: Envelope) -> None:

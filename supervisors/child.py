@@ -62,6 +62,8 @@ OnEnd = Callable[[Any, BaseException | None], None]
 class ActorChild:
     """One actor under a supervisor."""
 
+    __slots__ = ("_on_end", "_retiring", "_up", "budget", "cell", "essential", "name", "pauses", "restart", "spec")
+
     def __init__(self, spec: ChildSpec, group: SupervisorSpec, cell: Cell, on_end: OnEnd) -> None:
         self.spec = spec
         self.name = spec.name

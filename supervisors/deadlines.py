@@ -25,8 +25,6 @@ class Deadlines:
 
     def add(self, reply: Reply[object], deadline: float) -> None:
         """End the reply at `deadline` on the loop's clock, unless it is answered before."""
-        if reply.done():
-            return
         slot = int(deadline * _SLOTS_PER_SECOND) + 1
         waiting = self._slots.get(slot)
         if waiting is None:

@@ -165,7 +165,7 @@ class Life:
         cell, mailbox, add_recent = self.cell, self.cell.mailbox, self.recent.append
         now, create_future = cell.clock.monotonic, asyncio.get_running_loop().create_future
         while not self.leaving:
-            if self._deadline_timer is None and self._handler_deadline is not None:
+            if self._deadline_timer is None:
                 self._watch_handler(self._deadline_step)
             self.current = EMPTY
             mailbox.note_depth()
@@ -271,7 +271,8 @@ class Life:
     # deadlines of handlers
 
     def _watch_handler(self, seconds: float) -> None:
-        self._deadline_timer = asyncio.get_running_loop().call_later(seconds, self._check_handler)
+        if self._handler_deadline is not None:
+            self._deadline_timer = asyncio.get_running_loop().call_later(seconds, self._check_handler)
 
     def overdue_for(self) -> float:
         """Return for how many seconds the handler is beyond its deadline; negative while it has time."""

@@ -49,8 +49,7 @@ class Reply(pykka.Future[T]):
     expiry: set[Any] | None = None  # where its deadline is kept
     cycle: tuple[object, str] | None = None  # the ask being handled when it was made, if that waits for it in turn
 
-    def __init__(self) -> None:
-        """Leave out pykka's own fields: they serve its get hooks, which block."""
+    __init__ = object.__init__  # pykka's own fields serve its get hooks, which block: not set here
 
     def __repr__(self) -> str:
         return f"<Reply {'done' if self.done() else 'pending'}>"
@@ -163,7 +162,6 @@ class Derived(Reply[T]):
     """A reply computed from others when it is asked for."""
 
     def __init__(self, sources: list[pykka.Future[Any]], combine: Callable[[list[Any]], T]) -> None:
-        super().__init__()
         self._sources = sources
         self._combine = combine
 

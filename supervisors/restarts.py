@@ -1,7 +1,5 @@
 """Counts restarts: how long to wait before the next, when there were too many."""
 
-from collections import deque
-
 from supervisors.specs import Backoff, Strategy
 
 
@@ -11,7 +9,7 @@ class Budget:
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
-        self._spent: deque[float] = deque()
+        self._spent: list[float] = []
 
     def spend(self, now: float) -> bool:
         """Take one restart; False when that is one too many."""
@@ -30,7 +28,7 @@ class Budget:
 
     def _forget(self, now: float) -> None:
         while self._spent and self._spent[0] <= now - self.period:
-            self._spent.popleft()
+            del self._spent[0]
 
 
 class Pauses:

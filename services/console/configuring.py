@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from backends.opening import settings_of
 from config import verbs
 from config.faults import Faults
 from services.console import tables
@@ -22,7 +23,7 @@ def check(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
     Example: `run_agent.py config check --config agent.toml`
     """
     with session(config, json=json) as say:
-        faults = verbs.check(config)
+        faults = verbs.check(config, settings_of)
         if faults and not json:
             raise Stop(Exit.BAD_CONFIG, str(Faults(faults)))
         say.show(faults, lambda: f"{config}: nothing is wrong")

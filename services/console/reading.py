@@ -246,7 +246,7 @@ def alerts(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
 
 def _alerts(found: list[views.AlertView]) -> RenderableType:
     rows = [
-        (tables.state(alert.level), alert.code, alert.subject, alert.text, alert.count, tables.ago(alert.last_at))
+        (tables.state(alert.level), alert.code, alert.subject, alert.text, alert.times, tables.ago(alert.last_at))
         for alert in found
     ]
     return tables.table(("level", "alert", "subject", "text", ">times", "last"), rows, nothing="no open alert")

@@ -74,7 +74,8 @@ class AgentKilled(Fault):
         first = await scene.store.read(lambda c: log.after(c, self._last, list(all_events().values()), 1))
         if not first:
             totals = await scene.store.totals()
-            return "nothing was left to do, and its books say so" if totals.delivered == totals.requested else ""
+            done = f"{totals.delivered:,} of {totals.requested:,} events were delivered"
+            return f"no new fact was needed: {done}" if totals.delivered == totals.requested else ""
         outcomes: Counter[str] = Counter()
         for identity in self._jobs:
             job = await scene.store.job(identity)

@@ -25,6 +25,7 @@ from services.demo.progress import Picture, phrase
 from services.demo.scene import Scene
 from services.demo.screen import LiveScreen, PlainScreen, screen_for
 from services.demo.summary import Check, books, outcome, show_checks, show_faults, show_files, show_run
+from storage.errors import StoreError
 
 TICK_S = 0.2
 START_S = 30.0
@@ -56,7 +57,7 @@ def run_demo(options: DemoOptions) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print(f"interrupted; everything is ended, what there is lies in {place.root}", markup=False)
         return 130
-    except (DemoError, ProdMgrError) as error:
+    except (DemoError, ProdMgrError, StoreError) as error:
         console.print(str(error), markup=False)
         console.print(f"logs: {' '.join(map(str, sorted(place.logs.glob('*.log'))))}", markup=False, soft_wrap=True)
         return 1

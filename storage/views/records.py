@@ -205,7 +205,7 @@ class AlertView(View, frozen=True, kw_only=True):
     text: str
     first_at: float
     last_at: float
-    count: int
+    times: int
 
 
 class ParkedView(View, frozen=True, kw_only=True):

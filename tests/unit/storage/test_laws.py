@@ -175,7 +175,7 @@ DAMAGES = [
     ("counters", "UPDATE allocation SET merged_events = merged_events + 1 WHERE state = 'cut' OR state = 'active'"),
     ("counters", "UPDATE allocation SET lost_events = 0"),
     ("counters", "UPDATE allocation SET cut_events = cut_events + 1 WHERE state = 'active'"),
-    ("counters", "UPDATE allocation SET state = 'done' WHERE state = 'active'"),
+    ("counters", "UPDATE job SET events = events + 1 WHERE id = 1"),
     ("counters", "UPDATE allocation SET state = 'cut' WHERE state = 'reported'"),
     ("blocks", "UPDATE block SET bytes = bytes + 1"),
     ("blocks", "UPDATE block SET files = files - 1"),

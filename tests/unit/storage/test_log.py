@@ -57,7 +57,7 @@ class Subscriber:
 
 
 async def seen(store):
-    return {alert.subject: alert.count for alert in await store.read(alerts.open_alerts)}
+    return {alert.subject: alert.times for alert in await store.read(alerts.open_alerts)}
 
 
 @pytest.mark.feature("PA-007", "PA-008")

@@ -128,10 +128,10 @@ async def test_a_directory_without_the_right_to_write(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "agent.db", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "sqlite+other:///x", "://"]
+    "url", ["", "agent.db", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "://"]
 )
 async def test_an_address_that_is_none(url):
-    with pytest.raises(StoreError, match="got .*, expected"):
+    with pytest.raises(StoreError, match=r"got .*, expected"):
         await Store.open(url)
 
 
@@ -184,5 +184,6 @@ async def test_constraints_in_the_database_are_those_of_the_model(store):
     expected = {}
     for name, table in schema.metadata.tables.items():
         found = [item for item in table.constraints if isinstance(item, sa.CheckConstraint)]
-        expected[name] = sorted(str(item.sqltext.compile(compile_kwargs={"literal_binds": True})) for item in found)
+        texts = (str(item.sqltext.compile(compile_kwargs={"literal_binds": True})) for item in found)
+        expected[name] = sorted(text.removeprefix(f"{name}.") for text in texts)
     assert await store.read(checks) == expected

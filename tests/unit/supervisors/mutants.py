@@ -26,7 +26,7 @@ MUTANTS = [
     ("life.py", "if envelope.tries > self._redeliver:", "if False:", "poison is redelivered for ever"),
     ("life.py", "            self.cell.life = None\n", "            pass\n", "an old life is not fenced"),
     ("life.py", "not isinstance(error, Transient)", "True", "transient faults count as tries"),
-    ("life.py", "if age < limit - 1e-6:", "if True:", "overdue handlers are not cancelled"),
+    ("life.py", "if late < -1e-6:", "if True:", "overdue handlers are not cancelled"),
     ("life.py", "return self.is_current()  # else", "return True  # else", "an old life answers an ask"),
     ("supervisor.py", "if not isinstance(error, Transient):", "if True:", "transient faults spend the budget"),
     ("supervisor.py", "for child in reversed(self._share(failed)):", "for child in [failed]:", "groups are not taken down"),

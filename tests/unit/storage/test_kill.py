@@ -1,0 +1,92 @@
+"""A writer process that is killed again and again: everything it was told is on disk is there, whole."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage import laws
+from storage.store import Store
+
+ROOT = Path(__file__).parents[3]
+KILLS = 20
+WRITER = '''
+"""Write pairs that belong together for ever, and say each pair once it is acknowledged."""
+
+import asyncio
+import itertools
+import sys
+
+from domain.ranges import Range
+from domain.spec import Step, WorkflowSpec
+from storage import allocations, jobs, workflows
+from storage.store import Store
+
+
+async def main(url: str, start: int) -> None:
+    store = await Store.open(url)
+    numbers = itertools.count(start)
+
+    async def pairs() -> None:
+        for n in numbers:
+            spec = WorkflowSpec(name=f"w{n}", events=20, events_per_job=10, steps=[Step(command=["true"])])
+
+            def unit(tx, spec=spec, n=n):
+                owner, _ = workflows.add(tx, spec, name=spec.name, sandbox="", events=20)
+                identity = allocations.acquire(tx, owner, f"r{n}", Range(1, 20))
+                (mine,) = allocations.by_id(tx.connection, [identity])
+                jobs.create(tx, mine, spec, [Range(1, 10), Range(11, 10)])
+
+            await store.write(unit)
+            sys.stdout.write(f"{n}\\n")
+            sys.stdout.flush()
+
+    await asyncio.gather(*(pairs() for _ in range(5)))
+
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+'''
+
+
+def run_and_kill(script: Path, url: str, start: int, chance: random.Random) -> list[int]:
+    """Start the writer, kill it after some acknowledgements, and return those."""
+    command = [sys.executable, str(script), url, str(start)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert child.stdout is not None
+    told = [int(child.stdout.readline()) for _ in range(chance.randint(1, 30))]
+    child.send_signal(signal.SIGKILL)
+    with child.stdout:
+        told += [int(line) for line in child.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    assert child.wait(20) == -signal.SIGKILL
+    return told
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.feature("PA-007", "PA-009", "PA-022")
+async def test_whatever_was_acknowledged_is_there_and_whole(tmp_path, path, url):
+    script = tmp_path / "writer.py"
+    script.write_text(WRITER)
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    told: list[int] = []
+    for _ in range(KILLS):
+        told += run_and_kill(script, url, max(told, default=0) + 100, chance)
+        direct = sqlite3.connect(path)
+        names = {name for (name,) in direct.execute("SELECT name FROM workflow")}
+        jobs = dict(direct.execute("SELECT workflow_id, count(*) FROM job GROUP BY workflow_id"))
+        facts = direct.execute("SELECT count(*) FROM event").fetchone()[0]
+        assert direct.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        direct.close()
+        assert {f"w{n}" for n in told} <= names, f"seed {seed}: acknowledged and not there"
+        assert set(jobs.values()) == {2}, f"seed {seed}: half a unit"
+        assert len(jobs) == len(names)
+        assert facts == 4 * len(names), f"seed {seed}: state without facts, or facts without state"
+    store = await Store.open(url)
+    breaches = await store.read(lambda c: laws.check(c, now=0.0))
+    await store.close()
+    assert breaches == [], f"seed {seed}"
