@@ -18,6 +18,7 @@ from actors.admin_pages.desk import Desk
 from actors.admin_pages.server import Server
 from actors.stage import Stage
 from actors.world import World
+from supervisors import ActorSystem
 
 
 class CannotListen(Exception):
@@ -46,7 +47,7 @@ class Admin(Stage):
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         host, port = self.settings.host, self.settings.port
-        desk = Desk(world=self.world, system=self.system, token=self._token(), started=self.clock.time())
+        desk = Desk(world=self.world, system=self.system, token=self._token(), started=self._born(self.system))
         server = Server(desk, host, port)
         try:
             await server.start()
@@ -76,6 +77,10 @@ class Admin(Stage):
         if server is not None:
             (self.directory / "agent.json").unlink(missing_ok=True)
             await server.stop()
+
+    def _born(self, system: ActorSystem) -> float:
+        """Return when the agent was started: it may be older than this actor."""
+        return self.clock.time() - (self.clock.monotonic() - system.born)
 
     def _token(self) -> str:
         """Return the token; it outlives restarts, so that open pages go on. Without its file a new one is made."""

@@ -8,8 +8,11 @@ from actors.stage import Stage
 from domain.events import AllocationsCut, FilesReturned, JobsExhausted, JobsKilled, UnmergedRegistered
 from domain.merging import Waiting, plan
 from storage import merges, workflows
+from storage.engine import Connection
 from storage.moves import StaleState
 from storage.workflows import Workflow
+
+Found = dict[tuple[int, str], list[Waiting]]
 
 
 class Merge(Stage):
@@ -21,16 +24,12 @@ class Merge(Stage):
 
     async def work(self) -> bool:
         batch = self.world.settings.merge.batch
-        waiting = await self.store.read(lambda c: merges.waiting(c, batch))
-        if not waiting:
-            return False
-        known = await self.store.read(workflows.load)
+        waiting, known, over = await self.store.read(lambda c: _look(c, batch))
         for (workflow_id, site), files in waiting.items():
-            await self._plan(known[workflow_id], site, files)
+            await self._plan(known[workflow_id], site, files, flush=workflow_id in over)
         return False
 
-    async def _plan(self, workflow: Workflow, site: str, files: list[Waiting]) -> None:
-        flush = await self.store.read(lambda c: workflows.processing_over(c, workflow.id))
+    async def _plan(self, workflow: Workflow, site: str, files: list[Waiting], *, flush: bool) -> None:
         for members in plan(files, workflow.spec.merge, now=self.clock.time(), flush=flush):
             await self._create(workflow, site, members)
 
@@ -39,3 +38,11 @@ class Merge(Stage):
             await self.write(lambda tx: merges.create(tx, workflow.id, site, members, workflow.spec.priority))
         except StaleState as error:
             self.log.info("merge at %s planned anew: %s", site, error)
+
+
+def _look(connection: Connection, batch: int) -> tuple[Found, dict[int, Workflow], set[int]]:
+    """Return the waiting files, the workflows, and which of these make no more files, all at one instant."""
+    waiting = merges.waiting(connection, batch)
+    owners = {owner for owner, _ in waiting}
+    known = workflows.load(connection) if waiting else {}
+    return waiting, known, {owner for owner in owners if workflows.processing_over(connection, owner)}

@@ -28,6 +28,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = False
 
 
+def _person(code: str, text: str, unblocks: str) -> Verdict:
+    """Return a verdict that waits for somebody to act."""
+    return Verdict(code=code, text=text, unblocks=unblocks, owner=OPERATOR)
+
+
 class JobSight(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job. `queue`: the queue's word, for a queued one; `silent`: the alert that its target is away;
     `output`: what its accounted output waits for; `next_s`: how often the owner looks, in seconds."""
@@ -93,7 +98,7 @@ def _held(job: JobSight) -> Verdict:
     unblocks = (
         f"`release {job.workflow}`" if job.workflow_state is WorkflowState.PAUSED else "nothing: the workflow has ended"
     )
-    return Verdict(code="held", text=text, unblocks=unblocks, owner=OPERATOR)
+    return _person("held", text, unblocks)
 
 
 def _silent(job: JobSight, now: float) -> Verdict:
@@ -112,13 +117,13 @@ _PLAIN: dict[JobState, tuple[str, str, str, str]] = {
     J.RELEASED: ("to-submit", "it goes to {target} with the next submission call", "that call", "submitter"),
     J.SUBMITTING: (
         "submission-open",
-        "{target} was asked to take it, the answer is not on record",
-        "the answer, or a search for its token",
+        "{target} was asked, its answer is not known",
+        "the answer, or its token",
         "submitter",
     ),
     J.PENDING: (
         "batch-queue",
-        "{target} has it ({batch}) and has not started it",
+        "{target} has it ({batch}), not started yet",
         "a free slot of the batch system",
         "tracker",
     ),
@@ -206,18 +211,8 @@ _FILES: dict[FileState, tuple[str, str, str, str]] = {
         "that file catalogued and delivered, then the cleanup",
         "cleanup",
     ),
-    F.REGISTERED: (
-        "catalogue-wait",
-        "it is to be put into a block of its dataset",
-        "the catalogue's next look",
-        "catalogue",
-    ),
-    F.INVALID: (
-        "damaged",
-        "it is not used any more: {reason}; job {job} produces its events again",
-        "its deletion",
-        "cleanup",
-    ),
+    F.REGISTERED: ("catalogue-wait", "it has no block of its dataset yet", "the catalogue's next look", "catalogue"),
+    F.INVALID: ("damaged", "not used any more: {reason}; job {job} makes its events again", "its deletion", "cleanup"),
     F.REMOVING: ("removal", "its deletion is granted", "the storage's word that it is gone", "cleanup"),
     F.REMOVEFAILED: (
         "removal-refused",
@@ -279,7 +274,7 @@ _TRANSFERS: dict[TransferState, tuple[str, str, str, str]] = {
     T.MOVING: (
         "copying",
         "try {attempt} copies it from {source} to {destination}",
-        "its end; it is given up at the wake time",
+        "its end or the wake time",
         "transfer",
     ),
     T.LANDED: ("verifying", "all bytes are at {destination}", "equal checksums", "transfer"),
@@ -320,7 +315,7 @@ def explain_workflow(flow: WorkflowSight, now: float) -> Verdict:
     """Return what keeps a workflow from its end: first what needs a person, then what holds most items."""
     if flow.state is WorkflowState.PAUSED:
         text = f"it is held: {flow.reason or 'no reason given'}"
-        return Verdict(code="held", text=text, unblocks=f"`release {flow.name}`", owner=OPERATOR)
+        return _person("held", text, f"`release {flow.name}`")
     if flow.state is not WorkflowState.ACTIVE:
         text = (
             "every event is delivered or named as lost"
@@ -365,13 +360,13 @@ def explain_site(site: SiteSight, now: float) -> Verdict:
     """Return why a site gets no work, or that it does."""
     if not site.enabled:
         text, unblocks = f"{site.name} is disabled in the configuration", "enabled = true there, and a restart"
-        return Verdict(code="site-disabled", text=text, unblocks=unblocks, owner=OPERATOR)
+        return _person("site-disabled", text, unblocks)
     if not site.targets:
         text = f"{site.name} has no batch target: it only stores"
-        return Verdict(code="no-target", text=text, unblocks="a target in the configuration", owner=OPERATOR)
+        return _person("no-target", text, "a target in the configuration")
     if not site.free:
         text = f"all targets of {site.name} are disabled in the configuration"
-        return Verdict(code="targets-disabled", text=text, unblocks="enabled = true there", owner=OPERATOR)
+        return _person("targets-disabled", text, "enabled = true there")
     wake_at = now + site.next_s.get("queue", 0.0)
     if silent := [site.silent[name] for name in site.free if name in site.silent]:
         unblocks = "an answer of the target"
@@ -389,7 +384,7 @@ def owner_away(verdict: Verdict, actor: str, state: str, error: str = "") -> Ver
     """Return the verdict when the actor that owns the next step does not run: then that is the blocker."""
     text = f"{actor} is {state}" + (f" ({error})" if error else "") + f"; behind it: {verdict.text}"
     act = f"`actors {actor} --resume`" if state == "paused" else f"`actors {actor} --restart`"
-    return Verdict(code=f"actor-{state}", text=text, unblocks=act, owner=OPERATOR, wake_at=None)
+    return _person(f"actor-{state}", text, act)
 
 
 def agent_away(verdict: Verdict, why: str) -> Verdict:
@@ -397,12 +392,12 @@ def agent_away(verdict: Verdict, why: str) -> Verdict:
     if verdict.done:
         return verdict
     text = f"{why}; behind it: {verdict.text}"
-    return Verdict(code="no-agent", text=text, unblocks="`run_agent.py run`", owner=OPERATOR)
+    return _person("no-agent", text, "`run_agent.py run`")
 
 
 def fact_parked(verdict: Verdict, subscriber: str, event: str, error: str, next_at: float | None) -> Verdict:
     """Return the verdict when a fact about the item is parked: a handler failed on it."""
     text = f"{subscriber} failed on {event}: {error}; behind it: {verdict.text}"
     if next_at is None:
-        return Verdict(code="dead-letter", text=text, unblocks="`dead-letters --replay`, once repaired", owner=OPERATOR)
+        return _person("dead-letter", text, "`dead-letters --replay`, once repaired")
     return Verdict(code="fact-parked", text=text, unblocks="the next try", owner=subscriber, wake_at=next_at)

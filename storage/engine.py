@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -37,7 +38,7 @@ def database_file(url: str) -> Path:
 
 def connect(path: Path, *, writer: bool) -> sa.Engine:
     """Return an engine; the writer begins with BEGIN IMMEDIATE, a reader cannot write."""
-    place = f"file:{path}?uri=true" if writer else f"file:{path}?mode=ro&uri=true"
+    place = f"file:{quote(str(path))}?{'' if writer else 'mode=ro&'}uri=true"
     engine = sa.create_engine(
         f"sqlite:///{place}",
         poolclass=sa.pool.QueuePool,

@@ -41,6 +41,7 @@ _UNFINISHED = tuple(state for state in TransferState if state not in ARRIVED)
 _IN_FLIGHT = (TransferState.MOVING, TransferState.LANDED)
 _APART = (JobState.SUCCESS, JobState.CLEANED, JobState.KILLED, JobState.EXHAUSTED, JobState.QUEUED)
 """Job states that keep no workflow from its end, and the one whose jobs are told apart by the queue's word."""
+_BLOCKED = tuple(state for state in JobState if state not in _APART)
 
 
 class Explanation(Verdict, frozen=True, kw_only=True):
@@ -287,7 +288,7 @@ class _Look:
         columns = (job.c.state, job.c.type, job.c.target)
         newest = (sa.func.max(job.c.reason), sa.func.min(job.c.wake_at), sa.func.min(job.c.since))
         query = sa.select(*columns, *newest, sa.func.count()).where(
-            job.c.workflow_id == owner.id, job.c.state.not_in(_APART)
+            job.c.workflow_id == owner.id, job.c.state.in_(_BLOCKED)
         )
         for state, kind, at, reason, wake_at, since, count in self.connection.execute(query.group_by(*columns)):
             if state == JobState.ACCOUNTED and kind == JobType.PROCESSING:

@@ -93,7 +93,8 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
 
     @staticmethod
     def _create_future() -> Reply[Any]:
-        return Reply()
+        reply: Reply[Any] = Reply()
+        return reply
 
     def _start_actor_loop(self) -> None:
         """Run outside a tree: the actor ends at its first failure."""

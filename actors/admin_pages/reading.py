@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -17,12 +18,15 @@ from domain.file import FileKind, FileState
 from domain.job import JobState
 from storage import views
 from storage import why as reasons
+from storage.engine import Connection
 from storage.views import DatasetView, FileRow, FileView, JobRow, JobView, WorkflowDetail, WorkflowView
 from storage.why import Explanation
 from supervisors import ActorSnapshot
 
 W = TypeVar("W", bound=StrEnum)
 
+RECENT = 20
+"""Failures shown where no number is asked for."""
 WELL = ("idle", "busy", "running")
 AWAY = ("paused", "parked", "stopped", "backing-off")
 
@@ -55,13 +59,14 @@ def number(request: web.Request, what: str) -> int:
 
 async def status(desk: Desk, _request: web.Request) -> Status:
     now, snapshot, store = desk.now, desk.system.snapshot(), desk.world.store
-    flows, sites, alerts, dead = await desk.read(
+    flows, sites, alerts, dead = await desk.sum(
+        "status",
         lambda c: (
             views.status(c, now),
             views.jobs_by_site(c),
             views.open_alerts(c),
             len(views.dead_letters(c, dead_only=True)),
-        )
+        ),
     )
     agent = AgentView(
         name=desk.world.settings.agent.name,
@@ -147,8 +152,13 @@ def one_actor(desk: Desk, name: str) -> ActorSnapshot:
 
 
 async def failures(desk: Desk, request: web.Request) -> Failures:
-    most = limit(request, 20)
-    return await desk.read(lambda c: Failures(causes=views.causes(c, limit=most), attempts=views.failures(c, most)))
+    most = limit(request, RECENT)
+    query = partial(_failures, most=most)
+    return await (desk.sum("failures", query) if most == RECENT else desk.read(query))
+
+
+def _failures(connection: Connection, most: int) -> Failures:
+    return Failures(causes=views.causes(connection, limit=most), attempts=views.failures(connection, most))
 
 
 async def alerts(desk: Desk, _request: web.Request) -> list[views.AlertView]:

@@ -20,11 +20,11 @@ replica, transfer = schema.replica, schema.transfer
 
 
 def _by(
-    connection: sa.Connection, owner: sa.ColumnElement[int], state: sa.ColumnElement[str], source: Any
+    connection: sa.Connection, owner: sa.ColumnElement[int], state: sa.ColumnElement[str], source: Any, only: int | None
 ) -> dict[int, Counts]:
     found: dict[int, Counts] = defaultdict(dict)
     query = sa.select(owner, state, sa.func.count()).select_from(source).group_by(owner, state)
-    for identity, word, count in connection.execute(query):
+    for identity, word, count in connection.execute(query if only is None else query.where(owner == only)):
         found[identity][word] = int(count)
     return found
 
@@ -60,14 +60,16 @@ def _delivered(connection: sa.Connection, owner: int, sites: list[str]) -> int:
 def status(connection: sa.Connection, now: float, name: str | None = None) -> list[WorkflowView]:
     """Return every workflow with its ledger, or the one of this name."""
     known = workflows.load(connection)
+    only: int | None = None
     if name is not None:
         names = {item.name: identity for identity, item in known.items()}
         if name not in names:
             raise unknown("workflow", name, list(names))
-        known = {names[name]: known[names[name]]}
-    jobs = _by(connection, job.c.workflow_id, job.c.state, job)
-    files = _by(connection, file.c.workflow_id, file.c.state, file)
-    moving = _by(connection, file.c.workflow_id, transfer.c.state, transfer.join(file))
+        only = names[name]
+        known = {only: known[only]}
+    jobs = _by(connection, job.c.workflow_id, job.c.state, job, only)
+    files = _by(connection, file.c.workflow_id, file.c.state, file, only)
+    moving = _by(connection, file.c.workflow_id, transfer.c.state, transfer.join(file), only)
     ledgers, unmerged = _ledgers(connection), _unmerged_events(connection)
     rows = connection.execute(sa.select(workflow.c.id, workflow.c.created_at, workflow.c.events))
     born = {identity: (created_at, events) for identity, created_at, events in rows}

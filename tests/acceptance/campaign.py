@@ -161,12 +161,12 @@ class Campaign:
         """Wait for the node daemons, which outlive the agent, to end for want of work."""
         for lock in self.directory.glob("*/batch/node.lock"):
             for _ in range(200):
-                if not _held(lock):
+                if not lock_is_held(lock):
                     break
                 await asyncio.sleep(0.1)
 
 
-def _held(lock: Path) -> bool:
+def lock_is_held(lock: Path) -> bool:
     import fcntl
 
     with lock.open("a") as handle:

@@ -222,10 +222,23 @@ async def test_an_actor_is_restarted_paused_and_crashed(agent: Agent) -> None:
 async def test_the_admin_actor_restarts_itself(agent: Agent) -> None:
     first = agent.file
     assert (await agent.post("/actors/admin/restart"))["done"] == "restarted"
-    while not (agent.state / "agent.json").exists() or agent.file["started"] == first["started"]:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the server has closed: there is nobody to ask
+    await served_anew(agent)
     assert agent.file["token"] == first["token"]
+    assert agent.file["started"] == pytest.approx(first["started"], abs=1.0)
     assert await agent.get("/healthz")
+
+
+async def served_anew(agent: Agent) -> None:
+    """Wait for the next life of the admin actor: its server has closed, there is nobody to ask."""
+    while agent.system.snapshot().actors[-1].restarts == 0 or not (agent.state / "agent.json").exists():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_it_comes_back_after_a_fault_of_its_own(agent: Agent) -> None:
+    await agent.post("/actors/admin/crash")
+    await served_anew(agent)
+    seen = await agent.get("/api/v1/actors/admin")
+    assert seen["last_failure"]["text"] == "crashed on command"
 
 
 async def test_faults_are_off_by_default(tmp_path: Path) -> None:

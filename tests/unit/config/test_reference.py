@@ -42,7 +42,8 @@ def test_the_example_names_every_key_and_no_other() -> None:
     keys = [key for key in all_keys() if key.table is None and not key.free]
     assert [key.path for key in keys if not any(matches(key, path) for path in written)] == []
     unknown = {path for path in written if not any(matches(key, path) for key in keys)}
-    assert unknown == {"sites.here.storage.root"}
+    local = {"sites.here.targets.local.directory", "sites.here.targets.local.slots"}
+    assert unknown == {"sites.here.storage.root", *local}
 
 
 def test_the_example_shows_the_defaults() -> None:
@@ -154,4 +155,5 @@ def test_diff_shows_what_was_set_and_what_needs_a_restart(tmp_path: Path) -> Non
         "sites.here.storage.kind",
         "sites.here.storage.root",
         "sites.here.targets.local.kind",
+        "sites.here.targets.local.directory",
     ]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from domain.job import JobState
 from domain.ranges import Range
+from services.verify.storages import TEXTS
 from storage import jobs, laws, schema
 from storage.laws import LAWS, Breach, Limits
 from storage.store import Store
@@ -215,6 +216,16 @@ def test_a_broken_law_is_found(broken, law, damage):
 
 def test_every_law_is_broken_here():
     assert {law.name for law in LAWS} == {law for law, _ in DAMAGES}
+
+
+def test_the_page_in_the_docs_names_every_law_and_limit():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "laws.md").read_text()
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| `")]
+    shown = [(name.strip("| `"), text.strip(" |")) for name, text in rows]
+    assert shown[: len(LAWS)] == [(law.name, law.text) for law in LAWS]
+    assert shown[len(LAWS) : len(LAWS) + len(TEXTS)] == list(TEXTS.items())
+    limits = set(Limits.__struct_fields__) - {"most"}
+    assert {name for name, _ in shown[len(LAWS) + len(TEXTS) :]} == limits
 
 
 def test_a_store_in_order_breaks_none(template):

@@ -127,9 +127,7 @@ async def test_a_directory_without_the_right_to_write(tmp_path):
     assert list(closed.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "url", ["", "agent.db", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "://"]
-)
+@pytest.mark.parametrize("url", ["", "agent.db", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "://"])
 async def test_an_address_that_is_none(url):
     with pytest.raises(StoreError, match=r"got .*, expected"):
         await Store.open(url)

@@ -187,6 +187,34 @@ def test_a_cancelled_sender_gives_its_room_away():
     run_virtual(main, seed=None)
 
 
+def test_room_given_to_a_sender_that_is_cancelled_goes_to_the_next():
+    async def main():
+        class Canceller(Probe):
+            async def on_receive(self, message):
+                await super().on_receive(message)
+                if message == "first":
+                    await gate.wait()
+                if message == "fills":
+                    senders[0].cancel()  # it has just been given room
+
+        gate = asyncio.Event()
+        options = MailboxOptions(capacity=1)
+        system = ActorSystem(SupervisorSpec("root", (ChildSpec("gate", Canceller, mailbox=options),)))
+        await system.start()
+        ref = system.ref("gate")
+        ref.tell("first")
+        await asyncio.sleep(0.001)
+        ref.tell("fills")
+        senders = [asyncio.create_task(ref.send(number)) for number in range(3)]
+        await asyncio.sleep(0.001)
+        gate.set()
+        assert await ref._actor_weakref().expect(4) == ["first", "fills", 1, 2]
+        await asyncio.wait(senders)
+        await system.stop()
+
+    run_virtual(main, seed=None)
+
+
 def test_senders_to_a_dying_actor_are_told():
     async def main():
         system, ref, gate, _ = await gated(capacity=1)

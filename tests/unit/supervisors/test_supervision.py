@@ -679,6 +679,9 @@ def test_a_new_interval_counts_from_the_next_tick():
         assert (tick.name, tick.every) == ("look", 100.0)
         await asyncio.sleep(112)
         assert 90 <= times[0] <= 110
+        await asyncio.sleep(150)
+        assert times[1] - times[0] >= 90  # that one was on its way already
+        assert len(times) > 20
         assert all(0.9 <= later - earlier <= 1.1 for earlier, later in itertools.pairwise(times[1:]))
         await system.stop()
 
@@ -702,6 +705,55 @@ def test_who_went_down_with_a_child_comes_back_when_that_is_handled_by_hand(by):
         assert await system.ref("c").ask("who") == 2
         await asyncio.sleep(200)
         assert log.generations["b"] == 2
+        await system.stop()
+
+    run_virtual(main)
+
+
+@pytest.mark.feature("PA-003", "PA-013")
+def test_an_instance_left_behind_answers_nobody():
+    async def main():
+        instances = []
+
+        class Stubborn(AsyncioActor):
+            async def on_receive(self, message):
+                instances.append(self)
+                if len(instances) > 1:
+                    await asyncio.sleep(5)
+                    return "fresh"
+                try:
+                    await asyncio.sleep(1000)
+                except asyncio.CancelledError:
+                    await asyncio.sleep(3)
+                return "left behind"
+
+        spec = ChildSpec("a", Stubborn, handler_deadline=10.0, shutdown=2.0)
+        system = await running(SupervisorSpec("root", (spec,)))
+        assert await system.ref("a").ask("x", timeout=None) == "fresh"
+        assert system.clock.monotonic() == pytest.approx(17)
+        await system.stop()
+
+    run_virtual(main)
+
+
+@pytest.mark.feature("PA-002")
+def test_an_optional_group_is_parked_as_a_whole():
+    async def main():
+        log, alerts = Log(), []
+        group = family(log, "a", "b", name="g", intensity=0, essential=False, children={"a": {"redeliver": 0}})
+        system = await running(SupervisorSpec("root", (group, *family(log, "c").children), backoff=QUICK))
+        system.on_alert = alerts.append
+        for number in range(6):
+            assert [cell.life is not None for cell in system.cells()] == [True] * 3
+            system.ref("a").tell(ValueError(f"crash {number}"))
+            await asyncio.sleep(1)
+        assert [cell.life is not None for cell in system.cells()] == [False, False, True]
+        assert [actor.state for actor in system.snapshot().actors[1:4]] == ["parked"] * 3
+        assert [alert.actor for alert in alerts] == ["g"]
+        with pytest.raises(RuntimeError, match="'g' does not run: it is parked"):
+            await system.restart("a")
+        await system.restart("g")
+        assert await system.ref("b").ask("who") == 7
         await system.stop()
 
     run_virtual(main)

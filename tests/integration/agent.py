@@ -1,0 +1,115 @@
+"""A whole agent inside a test: real store, real local batch, real storage, in a directory of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.messages import Submitted, SubmitWorkflow
+from actors.opening import open_world
+from actors.world import World
+from backends.opening import settings_of
+from config.loader import load
+from domain.events import Event
+from domain.spec import Merge, Retry, Step, WorkflowSpec
+from run_agent import tree
+from supervisors import ActorSystem
+from supervisors.testing import Signal
+
+CONFIG = """
+[agent]
+name = "test"
+
+[admin]
+enabled = {admin}
+port = 0
+faults = true
+
+[sites.alpha.storage]
+kind = "posix"
+root = "alpha/storage"
+
+[sites.alpha.targets.alpha-local]
+kind = "local"
+directory = "alpha/batch"
+slots = 2
+idle_s = 0.5
+poll_s = 0.05
+
+[sites.gamma.storage]
+kind = "posix"
+root = "gamma/storage"
+
+[cleanup]
+sweep_s = 0.2
+
+[events]
+sweep_s = 0.2
+redelivery_s = [0.05, 0.1]
+
+[merge]
+sweep_s = 0.2
+"""
+
+
+@dataclass
+class Agent:
+    """A running agent with a signal per kind of fact."""
+
+    world: World
+    system: ActorSystem
+    directory: Path
+    heard: dict[str, Signal]
+
+    def fact(self, kind: type[Event]) -> Signal:
+        return self.heard.setdefault(kind.__name__, Signal())
+
+    async def submit(self, spec: WorkflowSpec) -> Submitted:
+        answer: Submitted = await self.system.ref("injector").ask(SubmitWorkflow(spec=spec))
+        return answer
+
+
+@asynccontextmanager
+async def running(directory: Path, *, more: str = "", admin: bool = False) -> AsyncIterator[Agent]:
+    """Yield an agent; afterwards it is stopped and its node daemon has ended."""
+    path = directory / "agent.toml"
+    path.write_text(CONFIG.format(admin=str(admin).lower()) + more)
+    async with open_world(load(path, settings_of)) as world:
+        system = ActorSystem(tree(world), clock=world.clock)
+        agent = Agent(world, system, directory, {})
+
+        def listen(kinds: frozenset[type[Event]]) -> None:
+            world.tell_hearers(kinds)
+            for kind in kinds:
+                agent.fact(kind).fire()
+
+        world.store.listen(listen)
+        await system.start()
+        try:
+            yield agent
+        finally:
+            await system.stop(drain=0.0)
+    await _daemons_end(directory)
+
+
+async def _daemons_end(directory: Path) -> None:
+    from tests.acceptance.campaign import lock_is_held
+
+    async with asyncio.timeout(30):
+        for lock in directory.glob("*/batch/node.lock"):
+            while lock_is_held(lock):
+                await asyncio.sleep(0.05)
+
+
+def workflow(name: str = "plain", *, events: int = 40, command: str = "", **changes: object) -> WorkflowSpec:
+    """Return a small workflow of shell jobs, ten events each."""
+    script = command or "seq {first_event} {last_event} > '{output}'"
+    values: dict[str, object] = {
+        "events_per_job": 10,
+        "deliver_to": ["gamma"],
+        "merge": Merge(max_events=20, min_fraction=1.0),
+        "retry": Retry(base_s=0.05, cap_s=0.1),
+        **changes,
+    }
+    return WorkflowSpec(name=name, events=events, steps=[Step(command=["sh", "-c", script])], **values)  # type: ignore[arg-type]
