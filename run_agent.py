@@ -12,10 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
 from functools import partial
+
+from pykka import ActorDeadError
 
 from actors.admin import Admin
 from actors.allocation import Allocation
@@ -38,7 +41,16 @@ from actors.transfer import Transfer
 from actors.world import World
 from config.loader import Loaded
 from services.console.program import program
-from supervisors import ActorSystem, Backoff, ChildSpec, MailboxOptions, Strategy, SupervisorSpec
+from supervisors import (
+    ActorSystem,
+    Backoff,
+    ChildSpec,
+    LoopWatchOptions,
+    MailboxFull,
+    MailboxOptions,
+    Strategy,
+    SupervisorSpec,
+)
 
 log = logging.getLogger("prodagent")
 
@@ -119,7 +131,7 @@ async def run(loaded: Loaded) -> int:
     A second signal skips the orderly drain. Raises ConfigError and StoreError before anything is started.
     """
     async with open_world(loaded) as world:
-        system = ActorSystem(tree(world), clock=world.clock)
+        system = ActorSystem(tree(world), clock=world.clock, loop_watch=LoopWatchOptions(), notify=True)
         system.on_alert = lambda alert: tell_monitor(system, alert.level, alert.actor, alert.text)
         world.store.listen(world.tell_hearers)
         stops = 0
@@ -143,7 +155,8 @@ async def run(loaded: Loaded) -> int:
 def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None:
     """Book an alert of the supervision tree."""
     log.log(logging.CRITICAL if level == "critical" else logging.WARNING, "%s: %s", actor, text)
-    system.ref("monitor").tell(RaiseAlert(level=level, code="actor", subject=actor, text=text))
+    with contextlib.suppress(ActorDeadError, MailboxFull):  # it is in the log already
+        system.ref("monitor").tell(RaiseAlert(level=level, code="actor", subject=actor, text=text))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from domain.ranges import Range, union
 from storage import alerts, allocations, datasets, jobs, outbox, workflows
 from storage.log import Logged
 from storage.outbox import Call
+from storage.revoking import revoke
 from storage.store import Tx
 
 LIVE = (AllocationState.ACTIVE, AllocationState.CUT, AllocationState.DONE)
@@ -141,7 +142,7 @@ class Allocation(Stage):
             if hopeless:
                 outbox.answered(tx, call, f"refused: {error}")
                 if call.subject is not None:
-                    allocations.revoke(tx, call.subject, str(error))
+                    revoke(tx, call.subject, str(error))
             else:
                 outbox.postponed(tx, call, tx.now + (retry_after or pause))
 
@@ -244,8 +245,7 @@ class Allocation(Stage):
                 tx, "warning", "prodmgr-renew", self.settings.name, f"allocation {item.remote_id}: {error}"
             )
             if gone:
-                allocations.revoke(tx, item.id, str(error))
-                jobs.kill_of_allocation(tx, item.id, f"the lease of allocation {item.remote_id} is gone: {error}")
+                revoke(tx, item.id, f"the lease of allocation {item.remote_id} is gone: {error}")
 
         await self.write(book)
 

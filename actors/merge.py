@@ -12,6 +12,8 @@ from storage.engine import Connection
 from storage.moves import StaleState
 from storage.workflows import Workflow
 
+TOGETHER = 50
+"""Most merge jobs made in one transaction."""
 Found = dict[tuple[int, str], list[Waiting]]
 
 
@@ -30,14 +32,15 @@ class Merge(Stage):
         return False
 
     async def _plan(self, workflow: Workflow, site: str, files: list[Waiting], *, flush: bool) -> None:
-        for members in plan(files, workflow.spec.merge, now=self.clock.time(), flush=flush):
-            await self._create(workflow, site, members)
+        bins = plan(files, workflow.spec.merge, now=self.clock.time(), flush=flush)
+        for start in range(0, len(bins), TOGETHER):
+            await self._create(workflow, site, bins[start : start + TOGETHER])
 
-    async def _create(self, workflow: Workflow, site: str, members: list[int]) -> None:
+    async def _create(self, workflow: Workflow, site: str, bins: list[list[int]]) -> None:
         try:
-            await self.write(lambda tx: merges.create(tx, workflow.id, site, members, workflow.spec.priority))
+            await self.write(lambda tx: merges.create_all(tx, workflow.id, site, bins, workflow.spec.priority))
         except StaleState as error:
-            self.log.info("merge at %s planned anew: %s", site, error)
+            self.log.info("merges at %s are planned anew: %s", site, error)
 
 
 def _look(connection: Connection, batch: int) -> tuple[Found, dict[int, Workflow], set[int]]:

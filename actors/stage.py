@@ -37,7 +37,6 @@ class Stage(AsyncioActor):
         super().__init__()
         self.world = world
         self.store = world.store
-        self.waits_for = ""
         self._position = 0
 
     @property
@@ -103,6 +102,8 @@ class Stage(AsyncioActor):
             log.advance(tx, self.name, logged.id)
 
         try:
+            if log.unreadable(logged):
+                raise ValueError(logged.fact.reason)
             effect = await self.on_fact(logged)
             await self.write(done, cause=logged.id)
         except StoreAway:
@@ -110,7 +111,7 @@ class Stage(AsyncioActor):
         except Exception:
             error = traceback.format_exc()
             self.log.exception("fact %d (%s) is parked", logged.id, type(logged.fact).__name__)
-            pauses = list(self.world.settings.events.redelivery_s)
+            pauses = [] if log.unreadable(logged) else list(self.world.settings.events.redelivery_s)
 
             def aside(tx: Tx) -> None:
                 log.park(tx, self.name, logged.id, error, pauses)

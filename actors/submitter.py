@@ -64,9 +64,9 @@ class Submitter(Stage):
     async def _no_answer(self, error: Exception) -> None:
         pause = PAUSES_S[min(self._silent, len(PAUSES_S) - 1)]
         self._silent += 1
-        self.waits_for = f"target {self.target} does not take jobs: {error or 'no answer in time'}"
-        self.log.warning("%s; next try in %g s", self.waits_for, pause)
-        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, self.waits_for))
+        text = f"target {self.target} does not take jobs: {error or 'no answer in time'}"
+        self.log.warning("%s; next try in %g s", text, pause)
+        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
         self.after(pause, Wake(), key="again")
 
     async def _settle(self) -> None:

@@ -13,7 +13,7 @@ from actors.world import World
 from backends.batch.base import BatchError, BatchState, JobStatus, Poll
 from domain.exit_codes import ABSENT
 from domain.job import JobState
-from storage import attempts
+from storage import alerts, attempts
 from storage.attempts import Failure, Seen
 from storage.store import Tx
 
@@ -30,6 +30,7 @@ class Tracker(Stage):
         self.settings = world.targets()[target][1]
         self.batch = world.batches[target]
         self.cursor = ""
+        self._silent = False
         self._absent: dict[str, float] = {}
 
     @property
@@ -41,9 +42,11 @@ class Tracker(Stage):
             async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
                 poll = await self.batch.poll(self.cursor)
         except (BatchError, TimeoutError) as error:
-            self.waits_for = f"target {self.target} does not answer: {error or 'no answer in time'}"
-            self.log.warning("%s", self.waits_for)
+            await self._no_answer(error)
             return False
+        if self._silent:
+            self._silent = False
+            await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
         live = await self.store.read(lambda c: attempts.live_at(c, self.target))
         await self._observe(poll, live)
         self.cursor = poll.cursor
@@ -54,6 +57,12 @@ class Tracker(Stage):
         except (BatchError, TimeoutError) as error:
             self.log.warning("target %s: %s", self.target, error)
         return False
+
+    async def _no_answer(self, error: Exception) -> None:
+        self._silent = True
+        text = f"target {self.target} does not say how its jobs are: {error or 'no answer in time'}"
+        self.log.warning("%s", text)
+        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
 
     async def _observe(self, poll: Poll, live: Live) -> None:
         running: dict[int, Seen] = {}

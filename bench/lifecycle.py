@@ -102,8 +102,3 @@ def measure(jobs: int = 20_000) -> dict[str, float]:
         "ratio_to_one_row_per_job": least / wall,
         "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-
-
-if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:28} {value:12,.2f}")

@@ -145,6 +145,10 @@ class JobsKilled(JobEvent, frozen=True, kw_only=True):
     """Ended on command; never submitted again."""
 
 
+class JobsRevoked(JobEvent, frozen=True, kw_only=True):
+    """Their range was taken back; what they made and nobody merged is void."""
+
+
 class JobsSucceeded(JobEvent, frozen=True, kw_only=True):
     """Their output is part of a catalogued file."""
 

@@ -61,6 +61,7 @@ JOB_TABLE: StateTable[JobState] = StateTable(
         e.JobsPaused: Move((J.NEW, J.QUEUED, J.COOLOFF, J.FAILED), J.PAUSED),
         e.JobsExhausted: Move((J.FAILED, J.ACCOUNTED), J.EXHAUSTED),
         e.JobsKilled: Move(UNFINISHED, J.KILLED),
+        e.JobsRevoked: Move((*UNFINISHED, J.ACCOUNTED), J.KILLED),
         e.JobsSucceeded: Move((J.ACCOUNTED,), J.SUCCESS),
         e.JobsCleaned: Move((J.SUCCESS,), J.CLEANED),
     },

@@ -31,7 +31,7 @@ def database_file(url: str) -> Path:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
         raise StoreError(f"store: got {url!r}, expected a URL such as sqlite:///state/agent.db") from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+    if parsed.drivername not in ("sqlite", "sqlite+aiosqlite") or not parsed.database or parsed.database == ":memory:":
         raise StoreError(f"store: got {parsed.render_as_string()!r}, expected sqlite:///PATH")
     return Path(parsed.database)
 

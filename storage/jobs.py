@@ -202,10 +202,12 @@ def exhaust(tx: Tx, ids: list[int], reason: str) -> list[int]:
     return moved
 
 
-def kill(tx: Tx, ids: list[int], reason: str) -> list[int]:
-    """End jobs for good; return those ended. Attempts that the batch system may hold are ended by the tracker, which
-    keeps asking until none is left."""
-    moved = move(tx, job, JOB_TABLE, e.JobsKilled(ids=ids, reason=reason), kill=True)
+def kill(tx: Tx, ids: list[int], reason: str, fact: type[e.JobEvent] = e.JobsKilled) -> list[int]:
+    """End jobs for good and write `fact`; return those ended.
+
+    Attempts that the batch system may hold are ended by the tracker, which keeps asking until none is left.
+    """
+    moved = move(tx, job, JOB_TABLE, fact(ids=ids, reason=reason), kill=True)
     if moved:
         tx.connection.execute(
             attempt.update()
@@ -233,12 +235,6 @@ def take_back(tx: Tx, lease_s: float) -> list[int]:
     stale = sa.select(job.c.id).where(job.c.state == JobState.RELEASED, job.c.since <= tx.now - lease_s)
     ids = list(tx.connection.execute(stale).scalars())
     return move(tx, job, JOB_TABLE, e.JobsReturned(ids=ids, reason="not taken by its target in time")) if ids else []
-
-
-def kill_of_allocation(tx: Tx, allocation_id: int, reason: str) -> list[int]:
-    """End all unfinished jobs of a range that is no longer ours."""
-    query = sa.select(job.c.id).where(job.c.allocation_id == allocation_id, job.c.state.in_(KILLABLE))
-    return kill(tx, list(tx.connection.execute(query).scalars()), reason)
 
 
 def kill_workflow(tx: Tx, workflow_id: int, spec: WorkflowSpec, owners: Sequence[Allocation], reason: str) -> list[int]:

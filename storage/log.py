@@ -43,8 +43,16 @@ def after(connection: sa.Connection, position: int, types: Iterable[type[Event]]
     return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
 
 
-def _logged(row: sa.Row[*tuple[Any, ...]]) -> Logged:
-    return Logged(row.id, row.at, decode(row.type, row.body))
+def _logged(row: Any) -> Logged:
+    try:
+        return Logged(row.id, row.at, decode(row.type, row.body))
+    except (LookupError, ValueError) as error:
+        return Logged(row.id, row.at, Event(ids=[], reason=f"{row.type} cannot be read: {error}"))
+
+
+def unreadable(logged: Logged) -> bool:
+    """Whether the row holds no fact that this program knows; its `reason` says why."""
+    return type(logged.fact) is Event
 
 
 def position(connection: sa.Connection, subscriber: str) -> int | None:
@@ -77,7 +85,7 @@ def advance(tx: Tx, subscriber: str, to: int) -> None:
 
 
 def park(tx: Tx, subscriber: str, event_id: int, error: str, redelivery_s: list[float]) -> None:
-    """Put a fact aside for this subscriber: due again after the next pause, a dead letter after the last one."""
+    """Put a fact aside for this subscriber: due again after the next pause, a dead letter after the last one or without any."""
     tries = tx.connection.execute(
         sa.select(parked.c.tries).where(parked.c.subscriber == subscriber, parked.c.event_id == event_id)
     ).scalar_one_or_none()

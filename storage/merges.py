@@ -46,31 +46,44 @@ def waiting(connection: sa.Connection, limit: int) -> dict[tuple[int, str], list
 
 
 def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: int) -> int:
-    """Make a merge job at the site where its inputs lie and return its id; raise StaleState if a member is taken."""
-    identity = next_id(tx.connection, job)
-    query = sa.select(sa.func.sum(file.c.events), sa.func.min(job.c.first_event)).join(job, job.c.id == file.c.job_id)
-    events, first_event = tx.connection.execute(query.where(among(file.c.id, members))).one()
+    """Make one merge job at the site where its inputs lie and return its id; raise StaleState if a member is taken."""
+    return create_all(tx, workflow_id, site, [members], priority)[0]
+
+
+def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], priority: int) -> list[int]:
+    """Make a merge job for each bin and return their ids; raise StaleState if any member is taken."""
+    every = [member for members in bins for member in members]
+    query = sa.select(file.c.id, file.c.events, job.c.first_event).join(job, job.c.id == file.c.job_id)
+    known = {row.id: row for row in tx.connection.execute(query.where(among(file.c.id, every)))}
+    first = next_id(tx.connection, job)
+    ids = [first + n for n in range(len(bins))]
+    common = {
+        "workflow_id": workflow_id,
+        "type": JobType.MERGE,
+        "rank": rank(JobType.MERGE, priority),
+        "pinned": site,
+        "created_at": tx.now,
+        "state": JobState.NEW,
+        "since": tx.now,
+    }
+    rows = [
+        {
+            **common,
+            "id": identity,
+            "unit": unit_id("merge", workflow_id, site, identity, *members),
+            "first_event": min(known[member].first_event for member in members),
+            "events": sum(known[member].events for member in members),
+        }
+        for identity, members in zip(ids, bins, strict=True)
+    ]
+    tx.connection.execute(job.insert(), rows)
+    tx.emit(e.JobsCreated(ids=ids))
+    move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=every))
+    pairs = [(identity, member) for identity, members in zip(ids, bins, strict=True) for member in members]
     tx.connection.execute(
-        job.insert().values(
-            id=identity,
-            unit=unit_id("merge", workflow_id, site, identity, *members),
-            workflow_id=workflow_id,
-            type=JobType.MERGE,
-            rank=rank(JobType.MERGE, priority),
-            first_event=first_event,
-            events=events,
-            pinned=site,
-            created_at=tx.now,
-            state=JobState.NEW,
-            since=tx.now,
-        )
+        merge_input.insert(), [{"job_id": owner, "file_id": member, "live": 1} for owner, member in pairs]
     )
-    tx.emit(e.JobsCreated(ids=[identity]))
-    move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=members))
-    tx.connection.execute(
-        merge_input.insert(), [{"job_id": identity, "file_id": member, "live": 1} for member in members]
-    )
-    return identity
+    return ids
 
 
 def inputs(connection: sa.Connection, job_ids: list[int]) -> dict[int, list[Input]]:

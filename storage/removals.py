@@ -47,8 +47,10 @@ def grant(tx: Tx, limit: int) -> list[int]:
         ~unserved,
     )
     query = sa.select(file.c.id).where(
-        file.c.kind == FileKind.UNMERGED,
-        sa.or_(sa.and_(file.c.state == FileState.MERGED, evidence), file.c.state == FileState.INVALID),
+        sa.or_(
+            sa.and_(file.c.kind == FileKind.UNMERGED, file.c.state == FileState.MERGED, evidence),
+            file.c.state == FileState.INVALID,
+        ),
     )
     ids = list(tx.connection.execute(query.order_by(file.c.id).limit(limit)).scalars())
     return move(tx, file, FILE_TABLE, e.FilesRemoving(ids=ids), tries=0) if ids else []

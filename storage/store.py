@@ -150,9 +150,15 @@ class Store:
             settled = await asyncio.get_running_loop().run_in_executor(
                 self._thread, commit, self._connection, group, self.clock.time(), self._fence
             )
-        except Exception as error:
+        except BaseException as error:
             log.exception("a group of %d units could not be settled", len(group))
-            settled = Settled([error] * len(group), frozenset(), 0)
+            settled = Settled([StoreError(f"the writer failed: {error!r}")] * len(group), frozenset(), 0)
+            if not isinstance(error, Exception):
+                self._hand_out(group, settled)
+                raise
+        self._hand_out(group, settled)
+
+    def _hand_out(self, group: list[Pending], settled: Settled) -> None:
         self.commits += settled.commits
         self.units += len(group)
         for pending, outcome in zip(group, settled.outcomes, strict=True):

@@ -47,11 +47,15 @@ class Scope(NamedTuple):
         """Return the first offenders that a query finds."""
         return list(self.connection.execute(query.limit(self.limits.most)))
 
-    def stream(self, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> Iterator[Any]:
-        """Return all rows of a query, a part at a time in memory."""
+    def parts(self, query: sa.Select[Any]) -> Iterator[Any]:
+        """Return all rows of a query, a list of some thousand at a time."""
         with self.connection.execution_options(yield_per=5000).execute(query) as result:
-            for part in result.partitions():
-                yield from part
+            yield from result.partitions()
+
+    def stream(self, query: sa.Select[Any]) -> Iterator[Any]:
+        """Return all rows of a query, a part at a time in memory."""
+        for part in self.parts(query):
+            yield from part
 
 
 class Law(NamedTuple):

@@ -112,17 +112,29 @@ def fold(scope: Scope) -> Iterator[Finding]:
 
 
 def _differences(scope: Scope, folded: Fold, table: sa.Table) -> Iterator[Finding]:
-    entity, states, moves, codes = folded.machine.entity, folded.states, folded.moves, folded.codes
-    known = len(states)
+    code_of = folded.codes.__getitem__
     seen = 0
-    for identity, state, version in scope.stream(sa.select(table.c.id, table.c.state, table.c.version)):
-        code = states[identity] if 0 < identity < known else ABSENT
-        if codes[state] != code:
-            yield Finding(f"{entity} {identity}", f"is {state}, its facts say {folded.words[code]}")
-        elif moves[identity] != version + 1 & 255:
-            yield Finding(
-                f"{entity} {identity}", f"has moved {version} times, its facts say {moves[identity] - 1} (modulo 256)"
-            )
-        seen += code != ABSENT
-    if seen != known - states.count(ABSENT):
-        yield Finding(entity, f"facts tell of {known - states.count(ABSENT)} items, {seen} of them have a row")
+    for part in scope.parts(sa.select(table.c.id, table.c.state, table.c.version).order_by(table.c.id)):
+        ids, states, versions = zip(*part, strict=True)
+        codes = bytes(map(code_of, states))
+        moves = bytes(version + 1 & 255 for version in versions)
+        seen += len(ids)
+        if ids[-1] - ids[0] + 1 == len(ids):
+            here = slice(ids[0], ids[-1] + 1)
+            if folded.states[here] == codes and folded.moves[here] == moves:
+                continue
+        for identity, state, version in part:
+            yield from _difference(folded, identity, state, version)
+    known = len(folded.states) - folded.states.count(ABSENT)
+    if seen != known:
+        yield Finding(table.name, f"facts tell of {known} items, {seen} have a row")
+
+
+def _difference(folded: Fold, identity: int, state: str, version: int) -> Iterator[Finding]:
+    name = f"{folded.machine.entity} {identity}"
+    inside = 0 < identity < len(folded.states)
+    code, moves = (folded.states[identity], folded.moves[identity]) if inside else (ABSENT, 0)
+    if folded.codes[state] != code:
+        yield Finding(name, f"is {state}, its facts say {folded.words[code]}")
+    elif moves != version + 1 & 255:
+        yield Finding(name, f"has moved {version} times, its facts say {moves - 1} (modulo 256)")

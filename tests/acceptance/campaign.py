@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ events_per_job = {per_job}
 deliver_to = ["gamma"]
 
 [[steps]]
-command = ["sh", "-c", "seq -f 'event %.0f' {{first_event}} {{last_event}} > \\"{{output}}\\"; echo {{job}} {{token}} >> {ran}"]
+command = ["sh", "-c", "sleep {sleep}; seq -f 'event %.0f' {{first_event}} {{last_event}} > \\"{{output}}\\"; echo {{job}} {{token}} >> {ran}"]
 
 [merge]
 max_events = {merged}
@@ -98,7 +99,7 @@ class Outcome:
 class Campaign:
     """One agent in a directory of its own."""
 
-    def __init__(self, directory: Path, *, jobs: int, per_job: int = 10, seed: int = 0) -> None:
+    def __init__(self, directory: Path, *, jobs: int, per_job: int = 10, seed: int = 0, sleep_s: float = 0.0) -> None:
         self.directory = directory
         self.events = jobs * per_job
         self.chance = random.Random(seed)
@@ -107,7 +108,7 @@ class Campaign:
         self.ran = directory / "ran.txt"
         self.log = directory / "agent.log"
         self.config.write_text(CONFIG.format())
-        values = {"events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
+        values = {"sleep": sleep_s, "events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
         self.workflow.write_text(WORKFLOW.format(**values))
         self._agent: asyncio.subprocess.Process | None = None
 
@@ -156,6 +157,30 @@ class Campaign:
         for workflow in json.loads(text)["workflows"]:
             return str(workflow["state"]), int(workflow["delivered"])
         return "absent", 0
+
+    async def ready(self) -> None:
+        """Wait until the agent answers."""
+        await self._until(lambda: (self.directory / "state/agent.json").exists(), "the agent is not ready")
+
+    async def until_ran(self, count: int) -> None:
+        """Wait until so many payloads have run."""
+        await self._until(
+            lambda: self.ran.exists() and len(self.ran.read_text().splitlines()) >= count, f"not {count} payloads ran"
+        )
+
+    async def until_completed(self) -> None:
+        for _ in range(300):
+            if (await self.state())[0] == "completed":
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not complete: {await self.state()}\n{self.log.read_text()[-4000:]}")
+
+    async def _until(self, holds: Callable[[], bool], failure: str) -> None:
+        for _ in range(600):
+            if holds():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{failure}: {self.log.read_text()[-4000:]}")
 
     async def end_daemons(self) -> None:
         """Wait for the node daemons, which outlive the agent, to end for want of work."""

@@ -230,7 +230,7 @@ async def test_the_admin_actor_restarts_itself(agent: Agent) -> None:
 
 async def served_anew(agent: Agent) -> None:
     """Wait for the next life of the admin actor: its server has closed, there is nobody to ask."""
-    while agent.system.snapshot().actors[-1].restarts == 0 or not (agent.state / "agent.json").exists():  # noqa: ASYNC110
+    while agent.system.snapshot().actors[-1].restarts == 0 or not (agent.state / "agent.json").exists():
         await asyncio.sleep(0)
 
 

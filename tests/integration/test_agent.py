@@ -91,7 +91,9 @@ async def test_a_truncated_output_is_made_again(tmp_path: Path) -> None:
     hook.touch()
     command = f"seq {{first_event}} {{last_event}} > '{{output}}'; while [ -e {hook} ] && [ {{first_event}} -eq 31 ]; do sleep 0.02; done"
     async with running(tmp_path) as agent:
-        await agent.submit(workflow(events=40, command=command, merge=workflow().merge.__class__(max_events=40, min_fraction=1.0)))
+        await agent.submit(
+            workflow(events=40, command=command, merge=workflow().merge.__class__(max_events=40, min_fraction=1.0))
+        )
         await agent.fact(e.UnmergedRegistered).reached()
         victim = small_files(agent)[0]
         victim.chmod(victim.stat().st_mode | stat.S_IWUSR)
@@ -126,7 +128,15 @@ async def test_an_actor_that_crashes_is_back_and_nothing_is_lost(tmp_path: Path)
 
     async with running(tmp_path) as agent:
         await agent.submit(workflow(events=100))
-        for name in ("queue", "report", "merge", "catalogue", "transfer", "submitter.alpha-local", "tracker.alpha-local"):
+        for name in (
+            "queue",
+            "report",
+            "merge",
+            "catalogue",
+            "transfer",
+            "submitter.alpha-local",
+            "tracker.alpha-local",
+        ):
             agent.system.ref(name).tell(Crash())
         await agent.fact(e.WorkflowsCompleted).reached()
         assert delivered(agent) == list(range(1, 101))

@@ -105,7 +105,7 @@ def command_line(pid: int) -> str:
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not await happened():  # noqa: ASYNC110 -- other processes do it, there is nothing to await
+        while not await happened():
             await asyncio.sleep(0.01)
 
 

@@ -95,7 +95,7 @@ async def test_a_token_expires(server: Server, clock: HandClock, token: str) -> 
 async def test_the_store_does_not_hold_the_token(server: Server, tmp_path: Path, token: str) -> None:
     await server.stop()
     assert len(token) == 43  # 32 bytes
-    files = list(tmp_path.iterdir())  # noqa: ASYNC240
+    files = list(tmp_path.iterdir())
     assert all(token.encode() not in path.read_bytes() for path in files)
 
 

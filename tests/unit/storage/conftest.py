@@ -243,6 +243,22 @@ class Campaign:
         await self.write(lambda tx: removals.clean_jobs(tx, 100_000))
         return granted
 
+    async def at_target(self, count: int = 10) -> list[int]:
+        """From nothing to jobs that have ended."""
+        await self.request()
+        await self.cut(limit=count)
+        await self.release()
+        ids = await self.submit()
+        await self.run(ids)
+        return ids
+
+    async def files(self, state: str | None = None) -> dict[int, str]:
+        """Return the LFNs by id."""
+        query = sa.select(schema.file.c.id, schema.file.c.lfn).order_by(schema.file.c.id)
+        if state is not None:
+            query = query.where(schema.file.c.state == state)
+        return dict(await self.read(lambda c: [tuple(row) for row in c.execute(query)]))
+
     async def process(self) -> list[int]:
         """From nothing to small files."""
         await self.request()

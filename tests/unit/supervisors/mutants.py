@@ -20,7 +20,6 @@ TESTS = [
     "test_conformance.py",
 ]
 
-# ruff: noqa: E501
 MUTANTS = [
     ("life.py", "self.cell.mailbox.put_back(envelope)", "pass", "a crash loses its message"),
     ("life.py", "if envelope.tries > self._redeliver:", "if False:", "poison is redelivered for ever"),
