@@ -19,6 +19,8 @@ from storage.store import Tx
 
 BATCH = 500
 """Most directories removed in one go."""
+COMPARE_S = 10.0
+"""Time between two comparisons of a complete listing with all live attempts."""
 
 Live = dict[str, tuple[int, JobState]]
 
@@ -31,6 +33,7 @@ class Tracker(Stage):
         self.batch = world.batches[target]
         self.cursor = ""
         self._silent = False
+        self._compare_at = 0.0
         self._absent: dict[str, float] = {}
 
     @property
@@ -47,13 +50,11 @@ class Tracker(Stage):
         if self._silent:
             self._silent = False
             await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
-        live = await self.store.read(lambda c: attempts.live_at(c, self.target))
-        await self._observe(poll, live)
+        await self._observe(poll)
         self.cursor = poll.cursor
         try:
             async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
-                await self._end_unwanted()
-                await self._clean()
+                await self._tidy()
         except (BatchError, TimeoutError) as error:
             self.log.warning("target %s: %s", self.target, error)
         return False
@@ -64,7 +65,11 @@ class Tracker(Stage):
         self.log.warning("%s", text)
         await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
 
-    async def _observe(self, poll: Poll, live: Live) -> None:
+    async def _observe(self, poll: Poll) -> None:
+        told = None if self._judges_absence(poll) else [status.token for status in poll.statuses]
+        if told == []:
+            return
+        live = await self.store.read(lambda c: attempts.live_at(c, self.target, told))
         running: dict[int, Seen] = {}
         ended: dict[int, Seen] = {}
         for status in poll.statuses:
@@ -75,7 +80,7 @@ class Tracker(Stage):
                 ended[owner] = _seen(status)
             elif status.state is BatchState.RUNNING and state is not JobState.RUNNING:
                 running[owner] = _seen(status)
-        gone = self._judge_absence(poll, live)
+        gone = self._judge_absence(poll, live) if told is None else []
         if not (running or ended or gone):
             return
 
@@ -88,10 +93,16 @@ class Tracker(Stage):
 
         await self.write(book)
 
+    def _judges_absence(self, poll: Poll) -> bool:
+        """Whether this is a listing of everything, and time to compare it with all that should be there."""
+        now = self.clock.monotonic()
+        if not poll.complete or now < self._compare_at:
+            return False
+        self._compare_at = now + COMPARE_S
+        return True
+
     def _judge_absence(self, poll: Poll, live: Live) -> list[int]:
         """Return the jobs that have been missing from complete listings for too long."""
-        if not poll.complete:
-            return []
         now = self.clock.monotonic()
         listed = {status.token for status in poll.statuses}
         missing = {
@@ -103,19 +114,16 @@ class Tracker(Stage):
             live[token][0] for token, since in self._absent.items() if now - since >= limits.grace_s + limits.lost_s
         ]
 
-    async def _end_unwanted(self) -> None:
-        """Ask again and again for the end of attempts that were killed, until the target shows that it came."""
-        killed = await self.store.read(lambda c: attempts.killed(c, self.target, BATCH))
-        if not killed:
-            return
-        found = await self.batch.find(killed)
-        alive = [token for token in killed if token in found and found[token].state is not BatchState.ENDED]
+    async def _tidy(self) -> None:
+        """Remove what closed attempts left; ask again and again for the end of those that were killed until it has come."""
+        left = await self.store.read(lambda c: attempts.left_behind(c, self.target, BATCH))
+        alive: list[str] = []
+        if left.killed:
+            found = await self.batch.find(left.killed)
+            alive = [token for token in left.killed if token in found and found[token].state is not BatchState.ENDED]
         if alive:
             await self.batch.cancel(alive)
-        await self._remove([token for token in killed if token not in alive])
-
-    async def _clean(self) -> None:
-        await self._remove(await self.store.read(lambda c: attempts.to_clean(c, self.target, BATCH)))
+        await self._remove([token for token in (*left.killed, *left.ended) if token not in set(alive)])
 
     async def _remove(self, tokens: list[str]) -> None:
         if tokens:

@@ -117,6 +117,8 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
 
 def order_steps(steps: list[Step]) -> list[Step]:
     """Return the steps so that each comes after those it names; raise ValueError for a cycle, an unknown or a double name."""
+    if len(steps) == 1 and not steps[0].after:
+        return steps
     by_name = {step.name: step for step in steps}
     if len(by_name) != len(steps):
         doubles = sorted({step.name for step in steps if [other.name for other in steps].count(step.name) > 1})

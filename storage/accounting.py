@@ -10,7 +10,7 @@ from domain.exit_codes import EVENTS_DIFFER, INPUT_UNREADABLE
 from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobType
 from domain.report import JobReport, OutputReport
-from storage import schema
+from storage import bulk, schema
 from storage.attempts import Failure, fail
 from storage.datasets import dataset_id
 from storage.engine import among
@@ -47,10 +47,10 @@ def account(tx: Tx, outcomes: Sequence[Good | Bad]) -> None:
     """Book all outcomes: files and jobs of the good, causes of the bad; a merge whose events do not add up is bad."""
     bad = [outcome for outcome in outcomes if isinstance(outcome, Bad)]
     good: list[Good] = []
-    taken = _known(tx.connection, outcomes)
+    taken, expected = _known(tx.connection, outcomes), _expected(tx.connection, outcomes)
     for outcome in outcomes:
         if isinstance(outcome, Good):
-            problem = _imbalance(tx.connection, outcome) or _conflict(outcome, taken)
+            problem = _imbalance(outcome, expected) or _conflict(outcome, taken)
             if problem:
                 bad.append(Bad(outcome.job, Failure(outcome.job.id, EVENTS_DIFFER, problem)))
             else:
@@ -61,16 +61,23 @@ def account(tx: Tx, outcomes: Sequence[Good | Bad]) -> None:
         _account_bad(tx, bad)
 
 
-def _imbalance(connection: sa.Connection, outcome: Good) -> str:
+def _expected(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> dict[int, int]:
+    """Return how many events the inputs of each merge hold, by merge job."""
+    merges = [outcome.job.id for outcome in outcomes if isinstance(outcome, Good) and outcome.job.type is JobType.MERGE]
+    if not merges:
+        return {}
+    query = sa.select(merge_input.c.job_id, sa.func.sum(file.c.events)).select_from(merge_input.join(file))
+    query = query.where(among(merge_input.c.job_id, merges), merge_input.c.live == 1).group_by(merge_input.c.job_id)
+    return {owner: int(events) for owner, events in connection.execute(query)}
+
+
+def _imbalance(outcome: Good, expected: dict[int, int]) -> str:
     """Return what is wrong with a merge's event count, or "" (PA-511)."""
     if outcome.job.type is not JobType.MERGE:
         return ""
-    query = sa.select(sa.func.coalesce(sa.func.sum(file.c.events), 0)).select_from(merge_input.join(file))
-    expected = connection.execute(
-        query.where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)
-    ).scalar_one()
     got = sum(output.events for output in outcome.report.outputs)
-    return "" if got == expected else f"merge output has {got} events, its inputs {expected}"
+    wanted = expected.get(outcome.job.id, 0)
+    return "" if got == wanted else f"merge output has {got} events, its inputs {wanted}"
 
 
 def _known(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> set[str]:
@@ -117,14 +124,12 @@ def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
     if not rows:
         return
     ids = [first + n for n in range(len(rows))]
-    tx.connection.execute(file.insert(), [row | {"id": identity} for row, identity in zip(rows, ids, strict=True)])
-    tx.connection.execute(
-        schema.replica.insert(),
-        [
-            {"file_id": identity, "site": row["site"], "method": "read back", "verified_at": tx.now}
-            for row, identity in zip(rows, ids, strict=True)
-        ],
-    )
+    bulk.insert(tx.connection, file, [row | {"id": identity} for row, identity in zip(rows, ids, strict=True)])
+    replicas = [
+        {"file_id": identity, "site": row["site"], "method": "read back", "verified_at": tx.now}
+        for row, identity in zip(rows, ids, strict=True)
+    ]
+    bulk.insert(tx.connection, schema.replica, replicas)
     tx.emit(fact(ids=ids))
 
 
@@ -145,30 +150,18 @@ def _row(outcome: Good, output: OutputReport, datasets: dict[str, int], now: flo
 
 
 def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
-    if not outcomes:
-        return
-    where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
-    change = attempt.update().where(*where)
-    tx.connection.execute(
-        change.values(
-            live=None,
-            outcome="success",
-            exit_code=0,
-            closed_at=tx.now,
-            wall_s=sa.bindparam("wall"),
-            cpu_s=sa.bindparam("cpu"),
-            max_rss_mb=sa.bindparam("rss"),
-        ),
-        [
-            {
-                "owner": outcome.job.id,
-                "wall": outcome.report.ended_at - outcome.report.started_at,
-                "cpu": sum(step.cpu_s for step in outcome.report.steps),
-                "rss": max((step.max_rss_mb for step in outcome.report.steps), default=0.0),
-            }
-            for outcome in outcomes
-        ],
-    )
+    closing = {"live": None, "outcome": "success", "exit_code": 0, "closed_at": tx.now}
+    rows = [
+        {
+            "owner": outcome.job.id,
+            **closing,
+            "wall_s": outcome.report.ended_at - outcome.report.started_at,
+            "cpu_s": sum(step.cpu_s for step in outcome.report.steps),
+            "max_rss_mb": max((step.max_rss_mb for step in outcome.report.steps), default=0.0),
+        }
+        for outcome in outcomes
+    ]
+    bulk.update_live(tx.connection, (*closing, "wall_s", "cpu_s", "max_rss_mb"), rows)
 
 
 def _account_bad(tx: Tx, bad: Sequence[Bad]) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.exit_codes import classify
 from domain.job import JOB_TABLE, JobState, JobType
-from storage import schema
+from storage import bulk, schema
 from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move
@@ -76,7 +76,7 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
         }
         for new in made
     ]
-    tx.connection.execute(attempt.insert(), rows)
+    bulk.insert(tx.connection, attempt, rows)
     return made
 
 
@@ -88,13 +88,17 @@ def live(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, Attempt
     return {row.job_id: Attempt(*row) for row in connection.execute(query)}
 
 
-def live_at(connection: sa.Connection, target: str) -> dict[str, tuple[int, JobState]]:
-    """Return job and state of every live attempt at a target, by token."""
+def live_at(
+    connection: sa.Connection, target: str, tokens: Sequence[str] | None = None
+) -> dict[str, tuple[int, JobState]]:
+    """Return job and state of the live attempts at a target, by token: of all, or of those named."""
     query = (
         sa.select(attempt.c.token, job.c.id, job.c.state)
         .join(job, job.c.id == attempt.c.job_id)
         .where(attempt.c.target == target, attempt.c.live == 1)
     )
+    if tokens is not None:
+        query = query.where(attempt.c.token.in_(tokens))
     return {token: (owner, JobState(state)) for token, owner, state in connection.execute(query)}
 
 
@@ -116,9 +120,8 @@ def submitted(tx: Tx, accepted: Mapping[int, str]) -> None:
     """The batch system has these jobs (job id -> its own id for the attempt)."""
     move(tx, job, JOB_TABLE, e.JobsSubmitted(ids=list(accepted)))  # one that was seen running already stays so
     if accepted:
-        where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
-        change = attempt.update().where(*where).values(batch_id=sa.bindparam("batch"), submitted_at=tx.now)
-        tx.connection.execute(change, [{"owner": owner, "batch": batch} for owner, batch in accepted.items()])
+        rows = [{"owner": owner, "batch_id": batch, "submitted_at": tx.now} for owner, batch in accepted.items()]
+        bulk.update_live(tx.connection, ("batch_id", "submitted_at"), rows)
 
 
 def started(tx: Tx, seen: Mapping[int, Seen]) -> None:
@@ -138,77 +141,48 @@ def lost(tx: Tx, job_ids: list[int], reason: str) -> None:
     move(tx, job, JOB_TABLE, e.JobsLost(ids=job_ids, reason=reason))
 
 
+_NOTED = ("node", "exit_code", "started_at", "ended_at")
+
+
 def _note(tx: Tx, ids: Sequence[int], seen: Mapping[int, Seen]) -> None:
-    if not ids:
-        return
-    where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
-    change = attempt.update().where(*where)
-    tx.connection.execute(
-        change.values(
-            node=sa.bindparam("on_node"),
-            exit_code=sa.bindparam("code"),
-            started_at=sa.bindparam("start"),
-            ended_at=sa.bindparam("end"),
-        ),
-        [
-            {
-                "owner": owner,
-                "on_node": seen[owner].node,
-                "code": seen[owner].exit_code,
-                "start": seen[owner].started_at,
-                "end": seen[owner].ended_at,
-            }
-            for owner in ids
-        ],
-    )
+    rows = [{"owner": owner, **{name: getattr(seen[owner], name) for name in _NOTED}} for owner in ids]
+    bulk.update_live(tx.connection, _NOTED, rows)
 
 
 def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason: str = "") -> list[int]:
     """Close attempts as failures and move their jobs to failed; return the jobs that were moved."""
     by_job = {failure.job_id: failure for failure in failures}
     moved = move(tx, job, JOB_TABLE, e.JobsFailed(ids=list(by_job), reason=reason))
+    closing = {"live": None, "outcome": outcome, "closed_at": tx.now}
     rows = [
         {
             "owner": owner,
-            "code": found.code,
-            "by": classify(found.code).blame,
-            "why": found.text[:500],
-            "tail": found.log or None,
+            **closing,
+            "exit_code": by_job[owner].code,
+            "blame": classify(by_job[owner].code).blame,
+            "cause": by_job[owner].text[:500],
+            "log": by_job[owner].log or None,
         }
-        for owner, found in by_job.items()
-        if owner in set(moved)
+        for owner in moved
     ]
-    if rows:
-        where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == 1)
-        change = attempt.update().where(*where)
-        tx.connection.execute(
-            change.values(
-                live=None,
-                outcome=outcome,
-                exit_code=sa.bindparam("code"),
-                blame=sa.bindparam("by"),
-                cause=sa.bindparam("why"),
-                log=sa.bindparam("tail"),
-                closed_at=tx.now,
-            ),
-            rows,
-        )
+    bulk.update_live(tx.connection, (*closing, "exit_code", "blame", "cause", "log"), rows)
     return moved
 
 
-def to_clean(connection: sa.Connection, target: str, limit: int) -> list[str]:
-    """Return tokens of attempts that have ended and are accounted, whose directories are still at the target."""
-    return _left_behind(connection, target, limit, attempt.c.outcome != "killed")
+class LeftBehind(NamedTuple):
+    """Tokens of closed attempts that may have left something at a target: ended on command, or by themselves."""
+
+    killed: list[str]
+    ended: list[str]
 
 
-def killed(connection: sa.Connection, target: str, limit: int) -> list[str]:
-    """Return tokens of attempts that were ended on command and may still be at the target."""
-    return _left_behind(connection, target, limit, attempt.c.outcome == "killed")
-
-
-def _left_behind(connection: sa.Connection, target: str, limit: int, which: sa.ColumnElement[bool]) -> list[str]:
-    where = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None), which)
-    return list(connection.execute(sa.select(attempt.c.token).where(*where).limit(limit)).scalars())
+def left_behind(connection: sa.Connection, target: str, limit: int) -> LeftBehind:
+    """Return at most `limit` of them in all."""
+    where = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
+    found = LeftBehind([], [])
+    for token, outcome in connection.execute(sa.select(attempt.c.token, attempt.c.outcome).where(*where).limit(limit)):
+        (found.killed if outcome == "killed" else found.ended).append(token)
+    return found
 
 
 def cleaned(tx: Tx, tokens: Sequence[str]) -> None:

@@ -66,29 +66,36 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     for row in rows:
         places[row.dataset_id, row.site].append(row)
     for (owner, site), members in places.items():
-        for row in members:
-            _into_block(tx, owner, site, row, limits)
+        _into_blocks(tx, owner, site, members, limits)
     moved = move(tx, file, FILE_TABLE, e.FilesCatalogued(ids=[row.id for row in rows]))
     if moved:
         _credit_jobs(tx, [row.job_id for row in rows])
     return moved
 
 
-def _into_block(tx: Tx, owner: int, site: str, row: sa.Row[*tuple[Any, ...]], limits: BlockLimits) -> None:
-    current = tx.connection.execute(
-        sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
-            block.c.dataset_id == owner, block.c.site == site, block.c.open == 1
+def _into_blocks(tx: Tx, owner: int, site: str, members: Sequence[Any], limits: BlockLimits) -> None:
+    """Put files into the open block of their place, and into fresh ones as each is full."""
+    left = list(members)
+    while left:
+        current = tx.connection.execute(
+            sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
+                block.c.dataset_id == owner, block.c.site == site, block.c.open == 1
+            )
+        ).one_or_none()
+        identity, files, size, events = current if current is not None else (_open(tx, owner, site), 0, 0, 0)
+        taken: list[int] = []
+        full = False
+        while left and not full:
+            row = left.pop(0)
+            taken.append(row.id)
+            files, size, events = files + 1, size + row.size, events + row.events
+            full = files >= limits.files or size >= limits.size or events >= limits.events
+        tx.connection.execute(file.update().where(among(file.c.id, taken)).values(block_id=identity))
+        tx.connection.execute(
+            block.update().where(block.c.id == identity).values(files=files, bytes=size, events=events)
         )
-    ).one_or_none()
-    if current is None:
-        identity, files, size, events = _open(tx, owner, site), 0, 0, 0
-    else:
-        identity, files, size, events = current
-    tx.connection.execute(file.update().where(file.c.id == row.id).values(block_id=identity))
-    files, size, events = files + 1, size + row.size, events + row.events
-    tx.connection.execute(block.update().where(block.c.id == identity).values(files=files, bytes=size, events=events))
-    if files >= limits.files or size >= limits.size or events >= limits.events:
-        close(tx, [identity], "full")
+        if full:
+            close(tx, [identity], "full")
 
 
 def _open(tx: Tx, owner: int, site: str) -> int:

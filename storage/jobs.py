@@ -12,7 +12,7 @@ from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, WAITING, JobState, JobT
 from domain.names import unit_id
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
-from storage import schema
+from storage import bulk, schema
 from storage.allocations import Allocation, credit
 from storage.engine import among
 from storage.moves import CHUNK, move
@@ -103,7 +103,7 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
         }
         for n, piece in enumerate(pieces)
     ]
-    tx.connection.execute(job.insert(), rows)
+    bulk.insert(tx.connection, job, rows)
     ids = [first_id + n for n in range(len(pieces))]
     for start in range(0, len(ids), CHUNK):
         tx.emit(e.JobsCreated(ids=ids[start : start + CHUNK]))

@@ -10,7 +10,7 @@ from domain.file import FILE_TABLE, FileState
 from domain.job import JobState, JobType, rank
 from domain.merging import Waiting
 from domain.names import unit_id
-from storage import schema
+from storage import bulk, schema
 from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move_all
@@ -76,12 +76,12 @@ def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], prior
         }
         for identity, members in zip(ids, bins, strict=True)
     ]
-    tx.connection.execute(job.insert(), rows)
+    bulk.insert(tx.connection, job, rows)
     tx.emit(e.JobsCreated(ids=ids))
     move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=every))
     pairs = [(identity, member) for identity, members in zip(ids, bins, strict=True) for member in members]
-    tx.connection.execute(
-        merge_input.insert(), [{"job_id": owner, "file_id": member, "live": 1} for owner, member in pairs]
+    bulk.insert(
+        tx.connection, merge_input, [{"job_id": owner, "file_id": member, "live": 1} for owner, member in pairs]
     )
     return ids
 

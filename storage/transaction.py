@@ -5,7 +5,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from domain.events import Event, encode
-from storage import schema
+from storage import bulk, schema
 
 
 class Tx(Protocol):
@@ -39,7 +39,7 @@ class Unit:
     def flush(self) -> set[type[Event]]:
         """Insert the facts; return their types."""
         if self.facts:
-            self.connection.execute(schema.event.insert(), [self._row(fact) for fact in self.facts])
+            bulk.insert(self.connection, schema.event, [self._row(fact) for fact in self.facts])
         return {type(fact) for fact in self.facts}
 
     def _row(self, fact: Event) -> dict[str, object]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.transfer import TRANSFER_TABLE, TransferState
-from storage import schema
+from storage import bulk, schema
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -54,7 +54,7 @@ def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
         }
         for n, (owner, source, destination) in enumerate(new)
     ]
-    tx.connection.execute(transfer.insert(), rows)
+    bulk.insert(tx.connection, transfer, rows)
     tx.emit(e.TransfersWanted(ids=[first + n for n in range(len(new))]))
 
 

@@ -238,7 +238,7 @@ class Campaign:
     async def remove(self) -> list[int]:
         granted = await self.write(lambda tx: removals.grant(tx, 10_000))
         await self.write(lambda tx: removals.removed(tx, granted))
-        tokens = await self.read(lambda c: attempts.to_clean(c, "A.batch", 100_000))
+        tokens = await self.read(lambda c: attempts.left_behind(c, "A.batch", 100_000).ended)
         await self.write(lambda tx: attempts.cleaned(tx, tokens))
         await self.write(lambda tx: removals.clean_jobs(tx, 100_000))
         return granted

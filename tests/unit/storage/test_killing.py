@@ -53,8 +53,10 @@ async def test_late_news_of_a_killed_job_change_nothing(campaign):
     await campaign.write(lambda tx: attempts.lost(tx, ids, "late"))
     await campaign.fail(ids)
     assert await campaign.read(log.last) == before
-    assert set(await campaign.read(lambda c: attempts.killed(c, "A.batch", 100))) == {f"w-{n}" for n in range(1, 11)}
-    assert await campaign.read(lambda c: attempts.to_clean(c, "A.batch", 100)) == []
+    assert set(await campaign.read(lambda c: attempts.left_behind(c, "A.batch", 100).killed)) == {
+        f"w-{n}" for n in range(1, 11)
+    }
+    assert await campaign.read(lambda c: attempts.left_behind(c, "A.batch", 100).ended) == []
     assert await campaign.breaches() == []
 
 
