@@ -13,10 +13,12 @@ import json
 import logging
 import platform
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pykka
 
+from actors.opening import open_world
+from actors.stage import Effect, Stage
+from backends.opening import settings_of
+from config.loader import Loaded, load
+from domain.events import WorkflowsPaused, WorkflowsResumed
+from storage.log import Logged
+from storage.transaction import Tx
 from supervisors import ActorSystem, AsyncioActor, Backoff, ChildSpec, MailboxOptions, SupervisorSpec
 
 RING = 100
+DURABLE = "durable path: fact committed, followed with a cursor, effect committed"
 ROOM = MailboxOptions(capacity=10**9)
 
 
@@ -144,6 +154,8 @@ class Supervised(Core):
 
 
 class _Later:
+    __slots__ = ("_ref", "core", "name")
+
     def __init__(self, core: Supervised, name: str) -> None:
         self.core, self.name = core, name
         self._ref: Any = None
@@ -387,6 +399,53 @@ async def restart(count: int) -> float:
     return spent / count
 
 
+class Follower(Stage):
+    """Follows facts with a cursor; each is answered by a write of its own, in one transaction with the cursor."""
+
+    follows = (WorkflowsPaused,)
+    left = 0
+    done: asyncio.Event
+
+    async def on_fact(self, logged: Logged) -> Effect:
+        """Count."""
+        type(self).left -= 1
+        if not self.left:
+            self.done.set()
+        return lambda tx: tx.emit(WorkflowsResumed(ids=logged.fact.ids))
+
+
+def announce(number: int, tx: Tx) -> None:
+    """Write one fact."""
+    tx.emit(WorkflowsPaused(ids=[number]))
+
+
+def settings_in(directory: Path) -> Loaded:
+    """Write and read the least that an agent needs."""
+    path = directory / "agent.toml"
+    site = '[sites.s.storage]\nkind = "memory"\n[sites.s.targets.t]\nkind = "simulated"\n'
+    path.write_text('[agent]\nname = "bench"\n[admin]\nenabled = false\n' + site)
+    return load(path, settings_of)
+
+
+async def durable(count: int) -> tuple[float, float]:
+    """Write facts, follow them with a cursor, write the effect of each; return CPU and wall seconds per fact."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        async with open_world(settings_in(Path(directory))) as world:
+            Follower.left, Follower.done = count, asyncio.Event()
+            system = ActorSystem(SupervisorSpec("root", (ChildSpec("follower", lambda: Follower(world)),)))
+            world.store.listen(world.tell_hearers)
+            await system.start()
+            wall, spent = time.perf_counter(), time.process_time()
+            for first in range(0, count, 100):
+                numbers = range(first + 1, min(first + 100, count) + 1)
+                units = [world.store.write(partial(announce, number)) for number in numbers]
+                await asyncio.gather(*units)
+            await Follower.done.wait()
+            spent, wall = time.process_time() - spent, time.perf_counter() - wall
+            await system.stop()
+    return spent / count, wall / count
+
+
 class Threads:
     """pykka's ThreadingActor, measured on the main thread."""
 
@@ -479,6 +538,9 @@ def measure_all(repeats: int, scale: float) -> dict[str, dict[str, float]]:
         results[kind.name]["bytes"] = asyncio.run(memory(kind, max(RING, int(2000 * scale))))
     crashes = max(RING, int(2000 * scale))
     results[Supervised.name]["restart"] = best(repeats, lambda: asyncio.run(restart(crashes)))
+    facts = max(RING, int(5000 * scale))
+    costs = [asyncio.run(durable(facts)) for _ in range(repeats)]
+    results[DURABLE] = {"cpu": min(cpu for cpu, _ in costs) * 1e6, "wall": min(wall for _, wall in costs) * 1e6}
     return results
 
 
@@ -488,6 +550,10 @@ def show(results: dict[str, dict[str, float]]) -> None:
     print(f"{'microseconds of CPU':28}" + "".join(f"{column:>16}" for column in columns))
     raw = results[Raw.name]
     for name, row in results.items():
+        if name == DURABLE:
+            rate = 1e6 / row["wall"]
+            print(f"{name}: {rate:.0f} facts/s, {row['cpu']:.0f} us of CPU each")
+            continue
         cells = []
         for column in columns:
             if column not in row:

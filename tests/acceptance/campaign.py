@@ -96,6 +96,13 @@ class Outcome:
     log: str
 
 
+PATIENCE_S = 60.0
+
+
+class Hang(AssertionError):
+    """A command did not end."""
+
+
 class Campaign:
     """One agent in a directory of its own."""
 
@@ -110,6 +117,7 @@ class Campaign:
         self.config.write_text(CONFIG.format())
         values = {"sleep": sleep_s, "events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
         self.workflow.write_text(WORKFLOW.format(**values))
+        self.hangs: list[str] = []
         self._agent: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -131,11 +139,24 @@ class Campaign:
         return await self._agent.wait()
 
     async def command(self, *words: str) -> tuple[int, str]:
-        """Give a command of run_agent.py; return its exit code and output."""
+        """Give a command of run_agent.py; return its exit code and output. One that hangs tells where."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, ROOT / "run_agent.py", *words, "--config", self.config, stdout=-1, stderr=-1
+            sys.executable,
+            ROOT / "run_agent.py",
+            *words,
+            "--config",
+            self.config,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         )
-        out, err = await process.communicate()
+        answer = asyncio.ensure_future(process.communicate())
+        done, _ = await asyncio.wait([answer], timeout=PATIENCE_S)
+        if not done:
+            process.send_signal(signal.SIGABRT)
+        out, err = await answer
+        if not done:
+            raise Hang(f"{' '.join(words)} took more than {PATIENCE_S} s:\n{err.decode()}")
         return process.returncode or 0, out.decode() + err.decode()
 
     async def submit(self) -> None:
@@ -151,7 +172,14 @@ class Campaign:
 
     async def state(self) -> tuple[str, int]:
         """Return the workflow's state and how many of its events are delivered, from the store."""
-        code, text = await self.command("status", "--json")
+        try:
+            code, text = await self.command("status", "--json")
+        except Hang as hang:
+            self.hangs.append(str(hang))
+            if len(self.hangs) > 1:
+                raise
+            print(hang, file=sys.stderr)
+            return "unknown", 0
         if code != 0:
             return "unknown", 0
         for workflow in json.loads(text)["workflows"]:

@@ -64,7 +64,8 @@ async def make(accountant: Accountant, spec: WorkflowSpec, settings: PolicySetti
 
 async def test_the_migration_makes_the_tables_of_the_code(store: Store) -> None:
     def differences(connection: sa.Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(connection), accounts.metadata))
+        options = {"version_table": "version_prodmgr"}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), accounts.metadata))
 
     assert await store.read(differences) == []
 
