@@ -9,6 +9,7 @@ Settings: the [[prodmgr]] table.
 import asyncio
 
 import msgspec
+import pykka
 
 from actors.messages import Refused, Submitted, SubmitWorkflow
 from actors.stage import NOTHING, Effect, Stage
@@ -25,6 +26,10 @@ from storage.revoking import revoke
 from storage.store import Tx
 
 LIVE = (AllocationState.ACTIVE, AllocationState.CUT, AllocationState.DONE)
+
+
+GONE = ("lease_ended", "wrong_fence", "request_finished")
+"""The ProdMgr's own words for "this range is not yours any more"; a wrong token or a proxy's 404 is none of them."""
 
 
 class Acquire(msgspec.Struct, frozen=True):
@@ -113,6 +118,10 @@ class Allocation(Stage):
             call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))
         ):
             return False
+        mine = await self._workflows()
+        uncut = await self.store.read(lambda c: allocations.load(c, AllocationState.ACTIVE))
+        if any(item.workflow_id in mine for item in uncut):
+            return False  # held, aborted, or further ahead than the window: what we have comes first
         return await self.store.read(jobs.waiting_count) < self.settings.low
 
     async def _ask_for_more(self) -> None:
@@ -125,21 +134,21 @@ class Allocation(Stage):
         try:
             async with asyncio.timeout(self.settings.call_deadline_s):
                 await (self._acquire(call) if call.kind == "acquire" else self._report(call))
-        except (ProdMgrError, TimeoutError, Refused) as error:
+        except (ProdMgrError, TimeoutError, pykka.Timeout, pykka.ActorDeadError, Refused) as error:
             await self._failed(call, error)
 
     async def _failed(self, call: Call, error: Exception) -> None:
         """Put the call off, or give it up with an alert if repeating cannot help."""
         self.log.warning("%s %s: %s", call.kind, call.call_id, error)
-        hopeless = isinstance(error, ProdMgrError) and not error.transient
+        gone = isinstance(error, ProdMgrError) and error.code in GONE
         pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0**call.tries)
         retry_after = getattr(error, "retry_after", None)
 
         def book(tx: Tx) -> None:
             alerts.raise_alert(
-                tx, "error" if hopeless else "warning", f"prodmgr-{call.kind}", self.settings.name, str(error)
+                tx, "error" if gone else "warning", f"prodmgr-{call.kind}", self.settings.name, str(error)
             )
-            if hopeless:
+            if gone:
                 outbox.answered(tx, call, f"refused: {error}")
                 if call.subject is not None:
                     revoke(tx, call.subject, str(error))
@@ -238,7 +247,7 @@ class Allocation(Stage):
         await self.write(lambda tx: allocations.renewed(tx, item.id, lease.lease_until))
 
     async def _not_renewed(self, item: allocations.Allocation, error: Exception) -> None:
-        gone = isinstance(error, ProdMgrError) and not error.transient
+        gone = isinstance(error, ProdMgrError) and error.code in GONE
 
         def book(tx: Tx) -> None:
             alerts.raise_alert(

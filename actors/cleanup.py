@@ -34,7 +34,10 @@ class Cleanup(Stage):
         return len(granted) == batch or len(cleaned) == batch
 
     async def _delete(self, site: str, listed: list[Removal]) -> None:
-        storage = self.world.storages[site]
+        storage = self.world.storages.get(site)
+        if storage is None:
+            self.log.error("site %s is no longer configured; %d files wait to be deleted there", site, len(listed))
+            return
         gone: list[int] = []
         refused: dict[str, list[int]] = defaultdict(list)
         for removal in listed:

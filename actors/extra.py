@@ -1,4 +1,4 @@
-"""Actor types that others bring: found by "module:Class" or entry point, judged before anything starts (house of [actors])."""
+"""Actor types that others bring: found by "module:Class", judged before anything starts (house of [actors])."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterator

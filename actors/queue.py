@@ -14,6 +14,7 @@ from domain.events import (
     JobsKilled,
     JobsRequeued,
     JobsReturned,
+    JobsRevoked,
     WorkflowsResumed,
 )
 from domain.job import JobState, JobType
@@ -29,7 +30,16 @@ BATCH = 1000
 
 
 class Queue(Stage):
-    woken_by = (JobsCreated, JobsRequeued, JobsReturned, JobsEnded, JobsKilled, JobsCooledOff, WorkflowsResumed)
+    woken_by = (
+        JobsCreated,
+        JobsRequeued,
+        JobsReturned,
+        JobsEnded,
+        JobsKilled,
+        JobsRevoked,
+        JobsCooledOff,
+        WorkflowsResumed,
+    )
 
     @property
     def sweep_s(self) -> float:

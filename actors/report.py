@@ -17,11 +17,16 @@ from domain.events import JobsEnded
 from domain.exit_codes import INPUT_UNREADABLE, REPORT_MISSING, REPORT_UNREADABLE, RUNTIME_KILLED
 from domain.job import JobState, JobType
 from domain.report import JobReport, decode_report
+from domain.splitting import makes_each_event
 from storage import accounting, attempts, jobs, workflows
 from storage.accounting import Bad, Good
 from storage.attempts import Attempt, Failure
+from storage.errors import StoreAway
 from storage.jobs import Job
 from storage.workflows import Workflow
+
+TEXT = 2000
+"""Most characters of a cause that are kept."""
 
 
 class Report(Stage):
@@ -44,9 +49,27 @@ class Report(Stage):
             for job in ended
             if job.id in live and job.target not in silent
         ]
-        if outcomes:
-            await self.write(lambda tx: accounting.account(tx, outcomes))
+        await self._account(outcomes)
         return len(ended) == batch and not silent
+
+    async def _account(self, outcomes: list[Good | Bad]) -> None:
+        """Book all at once; if that fails, each alone, so that one that cannot be booked spoils no other."""
+        if not outcomes:
+            return
+        try:
+            await self.write(lambda tx: accounting.account(tx, outcomes))
+        except StoreAway:
+            raise
+        except Exception as error:
+            if len(outcomes) == 1 and isinstance(outcomes[0], Bad):
+                raise
+            self.log.exception("%d reports are booked one by one", len(outcomes))
+            for outcome in outcomes:
+                alone = outcome
+                if len(outcomes) == 1:
+                    text = f"report cannot be booked: {error}"
+                    alone = Bad(outcome.job, Failure(outcome.job.id, REPORT_UNREADABLE, text[:TEXT]))
+                await self._account([alone])
 
     async def _fetch(self, ended: list[Job], live: Mapping[int, Attempt]) -> tuple[dict[str, bytes], set[str | None]]:
         """Return the raw reports by token, and the targets that did not answer."""
@@ -57,6 +80,10 @@ class Report(Stage):
         raw: dict[str, bytes] = {}
         silent: set[str | None] = set()
         for target, wanted in tokens.items():
+            if target not in self.world.batches:
+                self.log.error("target %s is no longer configured; %d ended jobs wait for it", target, len(wanted))
+                silent.add(target)
+                continue
             try:
                 async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
                     raw |= await self.world.batches[target].fetch(wanted)
@@ -77,11 +104,12 @@ class Report(Stage):
             if report.exit_code == 0 and not report.errors and len(report.outputs) != 1:
                 raise ValueError(f"report of a success with {len(report.outputs)} outputs; expected 1")
         except (msgspec.DecodeError, ValueError) as error:
-            return Bad(job, Failure(job.id, REPORT_UNREADABLE, f"report unreadable: {error}"))
+            return Bad(job, Failure(job.id, REPORT_UNREADABLE, f"report unreadable: {error}"[:TEXT]))
         if report.exit_code or report.errors:
             return _failed(job, report)
         merged = job.type is JobType.MERGE or not report.outputs[0].lfn.startswith("/store/unmerged/")
-        return Good(job, workflow.spec.dataset_name, report, merged)
+        exact = job.type is JobType.PROCESSING and makes_each_event(workflow.spec)
+        return Good(job, workflow.spec.dataset_name, report, merged, job.range.events if exact else None)
 
 
 def _without_report(job: Job, attempt: Attempt) -> Failure:
@@ -98,4 +126,4 @@ def _failed(job: Job, report: JobReport) -> Bad:
     code = first.code if first else report.exit_code
     text = f"{first.step}: {first.text}" if first else f"exit code {code}"
     bad_inputs = tuple(item.lfn for item in report.inputs if not item.ok) if code == INPUT_UNREADABLE else ()
-    return Bad(job, Failure(job.id, code, text, first.log if first else ""), bad_inputs)
+    return Bad(job, Failure(job.id, code, text[:TEXT], first.log if first else ""), bad_inputs)

@@ -40,14 +40,17 @@ class Submitter(Stage):
         self.batch = world.batches[target]
         self.in_doubt = True
         self._silent = 0
-
-    async def on_start(self) -> None:
-        await self.batch.open()
-        await super().on_start()
+        self._open = False
+        self._not_before = 0.0
 
     async def work(self) -> bool:
+        if self.clock.monotonic() < self._not_before:
+            return False
         limit = min(self.settings.max_submit, self.batch.capabilities.max_submit)
         try:
+            if not self._open:
+                await self.batch.open()
+                self._open = True
             if self.in_doubt:
                 await self._settle()
             released = await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.RELEASED, limit=limit))
@@ -56,7 +59,7 @@ class Submitter(Stage):
         except (BatchError, TimeoutError) as error:
             await self._no_answer(error)
             return False
-        if self._silent:
+        if released and self._silent:
             self._silent = 0
             await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
         return len(released) == limit
@@ -64,6 +67,7 @@ class Submitter(Stage):
     async def _no_answer(self, error: Exception) -> None:
         pause = PAUSES_S[min(self._silent, len(PAUSES_S) - 1)]
         self._silent += 1
+        self._not_before = self.clock.monotonic() + pause
         text = f"target {self.target} does not take jobs: {error or 'no answer in time'}"
         self.log.warning("%s; next try in %g s", text, pause)
         await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))

@@ -32,6 +32,7 @@ class Tracker(Stage):
         self.settings = world.targets()[target][1]
         self.batch = world.batches[target]
         self.cursor = ""
+        self._open = False
         self._silent = False
         self._compare_at = 0.0
         self._absent: dict[str, float] = {}
@@ -43,6 +44,9 @@ class Tracker(Stage):
     async def work(self) -> bool:
         try:
             async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+                if not self._open:
+                    await self.batch.open()
+                    self._open = True
                 poll = await self.batch.poll(self.cursor)
         except (BatchError, TimeoutError) as error:
             await self._no_answer(error)

@@ -7,8 +7,9 @@ Settings: the [transfer] table.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from actors.messages import Wake
 from actors.stage import Stage
@@ -17,8 +18,12 @@ from backends.storage_element.base import Checksums, StorageElement, StorageErro
 from domain.events import TransfersReady, TransfersWaiting, TransfersWanted
 from domain.transfer import TransferState
 from storage import transfers
+from storage.errors import StoreAway
 from storage.store import Tx
 from storage.transfers import Transfer as Task
+
+PARKED_S = 3600.0
+"""A transfer that only a person can mend is looked at again after this, in seconds: perhaps somebody has."""
 
 
 class Transfer(Stage):
@@ -34,29 +39,20 @@ class Transfer(Stage):
     def sweep_s(self) -> float:
         return self.settings.sweep_s
 
-    async def on_start(self) -> None:
-        await super().on_start()
-        for task in await self.store.read(lambda c: transfers.load(c, [TransferState.MOVING, TransferState.LANDED])):
-            await self._take_up(task)
-
-    async def _take_up(self, task: Task) -> None:
-        """Go on with a try that our own end cut short: adopt what was published whole, else start anew."""
-        storage = self.world.storages[task.destination]
-        published = task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size
-        if published and await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
-            await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
-            return
-        await storage.discard(task.lfn, _fence(task))
-        await self.write(lambda tx: transfers.wait(tx, task, tx.now, "the agent was restarted"))
-
     async def on_stop(self) -> None:
         for mover in self._movers.values():
             mover.cancel()
         await asyncio.gather(*self._movers.values(), return_exceptions=True)
 
+    async def on_failure(self, *_: object) -> None:
+        await self.on_stop()
+
     async def work(self) -> bool:
         now = self.clock.time()
-        fresh = [TransferState.WANTED, TransferState.WAITING]
+        for task in await self.store.read(lambda c: transfers.load(c, [TransferState.MOVING, TransferState.LANDED])):
+            if task.id not in self._movers:
+                self._start(task, self._take_up(task))
+        fresh = [TransferState.WANTED, TransferState.WAITING, TransferState.PARKED]
         due = await self.store.read(lambda c: transfers.load(c, fresh, due=now))
         if due:
             await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
@@ -71,17 +67,23 @@ class Transfer(Stage):
     async def _begin(self, task: Task) -> None:
         moving = await self.write(lambda tx: transfers.begin(tx, task))
         if moving is not None:
-            self._active[task.destination] += 1
-            self._movers[task.id] = asyncio.create_task(self._run(moving), name=f"transfer {task.id}")
+            self._start(moving, self._carry(moving))
 
-    async def _run(self, task: Task) -> None:
+    def _start(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
+        self._active[task.destination] += 1
+        self._movers[task.id] = asyncio.create_task(self._run(task, work), name=f"transfer {task.id}")
+
+    async def _run(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
+        """Do one piece of work on a task; whatever goes wrong is booked, or found again by the next sweep."""
         try:
             async with asyncio.timeout(self.settings.deadline_s):
-                await self._carry(task)
+                await work
         except StorageError as error:
             await self._failed(task, error)
         except (TimeoutError, OSError) as error:
             await self._failed(task, StorageError(str(error) or "no end in time", kind="transient"))
+        except StoreAway as error:
+            self.log.warning("transfer %d: %s", task.id, error)
         except Exception as error:
             self.log.exception("transfer %d", task.id)
             await self._failed(task, StorageError(f"{type(error).__name__}: {error}", kind="transient"))
@@ -90,9 +92,25 @@ class Transfer(Stage):
             del self._movers[task.id]
             self.actor_ref.tell(Wake(), unique=True)
 
+    async def _take_up(self, task: Task) -> None:
+        """Go on with a try that our own end cut short: adopt what was published whole, else start anew."""
+        storage = self._at(task.destination)
+        published = task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size
+        if published and await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
+            await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
+            return
+        await storage.discard(task.lfn, _fence(task))
+        await self.write(lambda tx: transfers.wait(tx, task, tx.now, "its mover was ended with the agent or the actor"))
+
+    def _at(self, site: str) -> StorageElement:
+        try:
+            return self.world.storages[site]
+        except KeyError:
+            raise StorageError(f"site {site!r} is no longer configured", kind="permission") from None
+
     async def _carry(self, task: Task) -> None:
         """One try: copy, compare, publish, book."""
-        source, destination = self.world.storages[task.source], self.world.storages[task.destination]
+        source, destination = self._at(task.source), self._at(task.destination)
         expected = Checksums(task.adler32, task.sha256)
         if await destination.size(task.lfn) is not None:
             await self._adopt(task, destination, expected)
@@ -129,10 +147,13 @@ class Transfer(Stage):
             if error.kind == "exists":
                 return transfers.quarantine(tx, task, str(error))
             if error.kind == "permission" or tries >= self.settings.max_tries:
-                return transfers.park(tx, task, f"{error} (try {tries})")
+                return transfers.park(tx, task, tx.now + PARKED_S, f"{error} (try {tries})")
             return transfers.wait(tx, task, tx.now + pause, f"{error} (try {tries})")
 
-        await self.write(book)
+        try:
+            await self.write(book)
+        except StoreAway as away:
+            self.log.warning("transfer %d is taken up by the next sweep: %s", task.id, away)
 
 
 def _fence(task: Task) -> str:

@@ -15,14 +15,15 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 Adler32 = Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Code = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
 class StepReport(_Record, frozen=True, kw_only=True):
     """One program: `exit_code` 0 to 255, or `signal`; `wall_s` and `cpu_s` in seconds, `max_rss_mb` in MB."""
 
     name: str
-    exit_code: int | None = None
+    exit_code: Code | None = None
     signal: int | None = None
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -52,7 +53,7 @@ class InputReport(_Record, frozen=True, kw_only=True):
 class ErrorReport(_Record, frozen=True, kw_only=True):
     """Why the attempt failed: `code` as in domain/exit_codes.py, `step` where, `text` what, `log` the last lines."""
 
-    code: int
+    code: Code
     step: str
     text: str
     log: str = ""

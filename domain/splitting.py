@@ -35,6 +35,11 @@ def generated_events(spec: WorkflowSpec) -> int:
     return max(1, ceil(spec.events / yield_per_event - 1e-9))
 
 
+def makes_each_event(spec: WorkflowSpec) -> bool:
+    """Whether each event number gives exactly one event: no step filters or multiplies."""
+    return all(step.filter_efficiency == 1.0 and step.event_multiplier == 1.0 for step in spec.steps)
+
+
 def seed(spec: WorkflowSpec, first_event: int) -> int:
     """Return the random seed of the job that starts at `first_event`: 1 to MAX_SEED, the same whenever it is run."""
     return (spec.seed * 1_000_003 + first_event) % MAX_SEED + 1

@@ -53,7 +53,7 @@ TRANSFER_TABLE: StateTable[TransferState] = StateTable(
     final=frozenset({T.RELEASED, T.CANCELLED}),
     moves={
         e.TransfersWanted: Move((), T.WANTED),
-        e.TransfersPlanned: Move((T.WANTED, T.WAITING), T.PLANNED),
+        e.TransfersPlanned: Move((T.WANTED, T.WAITING, T.PARKED), T.PLANNED),
         e.TransfersOffered: Move((T.PLANNED,), T.OFFERED),
         e.TransfersStaging: Move((T.OFFERED,), T.STAGING),
         e.TransfersReady: Move((T.OFFERED, T.STAGING), T.READY),

@@ -27,12 +27,16 @@ BAD_OUTPUT_STRIKES = 3
 
 
 class Good(NamedTuple):
-    """A job whose attempt ended well; `merged`: the output has its final size and name already."""
+    """A job whose attempt ended well; `merged`: the output has its final size and name already.
+
+    `events`: how many the output must hold, None where a filter leaves it open (or for a merge: what its inputs hold).
+    """
 
     job: Job
     dataset: str
     report: JobReport
     merged: bool
+    events: int | None = None
 
 
 class Bad(NamedTuple):
@@ -72,10 +76,11 @@ def _expected(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> dict
 
 
 def _imbalance(outcome: Good, expected: dict[int, int]) -> str:
-    """Return what is wrong with a merge's event count, or "" (PA-511)."""
-    if outcome.job.type is not JobType.MERGE:
-        return ""
+    """Return what is wrong with the event count of an output, or "" (PA-511)."""
     got = sum(output.events for output in outcome.report.outputs)
+    if outcome.job.type is not JobType.MERGE:
+        exact = outcome.events is None or got == outcome.events
+        return "" if exact else f"output has {got} events, its range {outcome.events}"
     wanted = expected.get(outcome.job.id, 0)
     return "" if got == wanted else f"merge output has {got} events, its inputs {wanted}"
 
@@ -182,7 +187,8 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
         .where(merge_input.c.job_id == outcome.job.id, merge_input.c.live == 1)
     ).all()
     named = set(outcome.bad_inputs) if len(outcome.bad_inputs) < len(members) else set()
-    worn = outcome.failure.code in (INPUT_UNREADABLE, EVENTS_DIFFER)
+    away = outcome.failure.code == INPUT_UNREADABLE and len(outcome.bad_inputs) >= len(members) > 1
+    worn = outcome.failure.code in (INPUT_UNREADABLE, EVENTS_DIFFER) and not away and not named
     tx.connection.execute(
         file.update().where(among(file.c.id, [row.id for row in members])).values(tries=file.c.tries + worn)
     )
@@ -218,5 +224,4 @@ def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:
     ids = list(tx.connection.execute(query).scalars())
     tx.connection.execute(merge_input.update().where(among(merge_input.c.job_id, job_ids)).values(live=None))
     if ids:
-        tx.connection.execute(file.update().where(among(file.c.id, ids)).values(tries=file.c.tries + 1))
         move(tx, file, FILE_TABLE, e.FilesReturned(ids=ids, reason=reason))

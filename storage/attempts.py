@@ -107,7 +107,7 @@ def codes(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, tuple[
     query = (
         sa.select(attempt.c.job_id, job.c.type, attempt.c.exit_code)
         .join(job, job.c.id == attempt.c.job_id)
-        .where(among(attempt.c.job_id, list(job_ids)), attempt.c.outcome.in_(("failed", "lost")))
+        .where(among(attempt.c.job_id, list(job_ids)), attempt.c.outcome.in_(("failed", "lost", "void")))
         .order_by(attempt.c.job_id, attempt.c.number)
     )
     found: dict[int, tuple[JobType, list[int]]] = {}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
-from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, WAITING, JobState, JobType, rank
+from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, JobState, JobType, rank
 from domain.names import unit_id
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
@@ -22,6 +22,8 @@ job, allocation, workflow, attempt = schema.job, schema.allocation, schema.workf
 
 
 KILLABLE = UNFINISHED
+AHEAD = (JobState.NEW, JobState.QUEUED, JobState.COOLOFF)
+"""Cut and not yet released; a held one is not counted, or it would stop the intake."""
 
 
 class Job(NamedTuple):
@@ -149,7 +151,7 @@ def loads(connection: sa.Connection) -> Counter[tuple[str, JobType]]:
 
 def waiting_count(connection: sa.Connection, workflow_id: int | None = None) -> int:
     """Return how many processing jobs are cut and not yet released."""
-    query = sa.select(sa.func.count()).where(job.c.state.in_(WAITING), job.c.type == JobType.PROCESSING)
+    query = sa.select(sa.func.count()).where(job.c.state.in_(AHEAD), job.c.type == JobType.PROCESSING)
     if workflow_id is not None:
         query = query.where(job.c.workflow_id == workflow_id)
     return int(connection.execute(query).scalar_one())

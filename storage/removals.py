@@ -20,6 +20,10 @@ file, job, attempt, merge_input, transfer, replica = (
 _ARRIVED = (TransferState.SAFE, TransferState.RELEASABLE, TransferState.RELEASED, TransferState.CANCELLED)
 
 
+AGAIN_S = 3600.0
+"""A deletion that storage refused is granted anew after this, in seconds."""
+
+
 class Removal(NamedTuple):
     """A granted deletion."""
 
@@ -50,6 +54,7 @@ def grant(tx: Tx, limit: int) -> list[int]:
         sa.or_(
             sa.and_(file.c.kind == FileKind.UNMERGED, file.c.state == FileState.MERGED, evidence),
             file.c.state == FileState.INVALID,
+            sa.and_(file.c.state == FileState.REMOVEFAILED, file.c.since <= tx.now - AGAIN_S),
         ),
     )
     ids = list(tx.connection.execute(query.order_by(file.c.id).limit(limit)).scalars())

@@ -127,9 +127,11 @@ def wait(tx: Tx, task: Transfer, until: float, reason: str) -> bool:
     )
 
 
-def park(tx: Tx, task: Transfer, reason: str) -> bool:
-    """A person has to look at it."""
-    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, e.TransfersParked(ids=[task.id], reason=reason)))
+def park(tx: Tx, task: Transfer, until: float, reason: str) -> bool:
+    """A person has to look at it; it is looked at again at `until`, in case one has."""
+    return _same(tx, task) and bool(
+        move(tx, transfer, TRANSFER_TABLE, e.TransfersParked(ids=[task.id], reason=reason), wake_at=until)
+    )
 
 
 def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
@@ -142,6 +144,8 @@ def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
 def next_wake(connection: sa.Connection) -> float | None:
     """Return when the next pause ends (UTC epoch seconds)."""
     due: float | None = connection.execute(
-        sa.select(sa.func.min(transfer.c.wake_at)).where(transfer.c.state == TransferState.WAITING)
+        sa.select(sa.func.min(transfer.c.wake_at)).where(
+            transfer.c.state.in_((TransferState.WAITING, TransferState.PARKED))
+        )
     ).scalar_one()
     return due

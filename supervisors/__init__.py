@@ -1,9 +1,9 @@
 """The actor core: actors on asyncio with pykka's vocabulary, supervised as in OTP."""
 
 from supervisors.actor import AsyncioActor
-from supervisors.cell import Down, State
 from supervisors.clock import Clock, SystemClock
 from supervisors.dead_letters import DeadLetter, DeadLetters, Reason
+from supervisors.drain import DRAIN, STOP_ACTORS, STOP_TIMERS, Phase
 from supervisors.faults import (
     AskCycle,
     Escalated,
@@ -19,11 +19,15 @@ from supervisors.ref import ActorRef
 from supervisors.reply import Reply
 from supervisors.snapshot import ActorSnapshot, SystemSnapshot
 from supervisors.specs import Backoff, ChildSpec, Restart, Strategy, SupervisorSpec
+from supervisors.state import Down, State
 from supervisors.system import ActorSystem, Alert
 from supervisors.ticks import Tick
 from supervisors.tracing import Trace, TraceRecord
 
 __all__ = [
+    "DRAIN",
+    "STOP_ACTORS",
+    "STOP_TIMERS",
     "ActorRef",
     "ActorSnapshot",
     "ActorSystem",
@@ -43,6 +47,7 @@ __all__ = [
     "MailboxFull",
     "MailboxOptions",
     "Overflow",
+    "Phase",
     "Priority",
     "Reason",
     "Reply",

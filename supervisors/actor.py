@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pykka
 from pykka import messages
 
-from supervisors.cell import Cell, Down, State
+from supervisors.cell import Cell
 from supervisors.clock import Clock
 from supervisors.dead_letters import Reason
-from supervisors.envelope import Envelope
 from supervisors.life import Life
 from supervisors.mailbox import MailboxOptions
 from supervisors.ref import ActorRef
 from supervisors.reply import Reply
+from supervisors.state import Down, State
 
 if TYPE_CHECKING:
     from supervisors.system import ActorSystem
@@ -120,6 +120,12 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Prepare for messages; raising counts as a failure."""
 
+    async def self_check(self) -> None:
+        """Raise when this class could not do its work; asked of an instance on trial before the class replaces another.
+
+        That instance gets no message and starts nothing; the old one works on meanwhile.
+        """
+
     async def on_stop(self) -> None:
         """Clean up after an ordinary stop."""
 
@@ -150,8 +156,7 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Stop after all that was sent before."""
-        self._cell.mailbox.append_stop(Envelope(messages._ActorStop()))
-        self._cell.wake()
+        self._cell.stop()
 
     # time and watching
 

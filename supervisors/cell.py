@@ -4,58 +4,28 @@ import asyncio
 import threading
 import traceback
 from collections import deque
-from enum import StrEnum
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import msgspec
 import pykka
 from pykka.messages import _ActorStop
 
 from supervisors.clock import Clock, SystemClock
 from supervisors.dead_letters import DeadLetter, DeadLetters, Reason
 from supervisors.deadlines import Deadlines, deadlines_of
-from supervisors.envelope import Envelope
-from supervisors.faults import MailboxFull
+from supervisors.envelope import Ask, Envelope
+from supervisors.faults import MailboxFull, Transient
 from supervisors.mailbox import EMPTY, Mailbox, MailboxOptions, Overflow, Priority, StopMark
 from supervisors.reply import Reply
+from supervisors.state import Down, Failure, State
 from supervisors.ticks import Tick, Ticker, TickState
 
 if TYPE_CHECKING:
     from supervisors.life import Life
     from supervisors.ref import ActorRef
     from supervisors.system import ActorSystem
-
-
-class State(StrEnum):
-    """What an actor or a group is doing."""
-
-    NEW = "new"
-    STARTING = "starting"
-    RUNNING = "running"  # groups; of actors it shows as idle, busy or paused
-    IDLE = "idle"
-    BUSY = "busy"
-    BACKING_OFF = "backing-off"
-    PAUSED = "paused"
-    PARKED = "parked"
-    STOPPED = "stopped"
-
-
-class Down(msgspec.Struct, frozen=True):
-    """An actor that you monitor is gone for good."""
-
-    name: str
-    reason: str
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """How an actor failed last; the traceback is formatted when somebody looks."""
-
-    error: BaseException
-    when: float  # UTC epoch seconds
-    stack: str = ""  # of an overdue handler
 
 
 _RANDOM = Random()  # noqa: S311
@@ -66,8 +36,8 @@ class Cell:
 
     __slots__ = (
         "__weakref__", "_stopped", "_ticker", "base_state", "clock", "closed", "collapsed", "dead_letters",
-        "deadlines", "generation", "handled", "last_failure", "late_replies", "life", "loop", "mailbox", "name",
-        "paused", "random", "rate", "ref", "registered", "seen", "senders", "system", "thread", "urn", "waiter",
+        "deadlines", "generation", "handled_before", "inbox", "last_failure", "late_replies", "life", "loop", "mailbox", "mark",
+        "name", "paused", "random", "rate", "ref", "registered", "seen", "senders", "system", "thread", "urn", "waiter",
         "watchers",
     )  # fmt: skip
 
@@ -84,6 +54,8 @@ class Cell:
         self.name = name
         self.urn = uuid4().urn
         self.mailbox = Mailbox(mailbox)
+        self.inbox = self.mailbox.inbox
+        self.mark = 0  # depth at which a normal message must take the long way: the next to be noted, or no room
         self.clock: Clock = clock or SystemClock()
         self.dead_letters = dead_letters
         self.system = system
@@ -99,7 +71,7 @@ class Cell:
         self.life: Life | None = None
         self.ref: ActorRef[Any]
         self.generation = 0
-        self.handled = 0
+        self.handled_before = 0  # by earlier lives
         self.seen: tuple[float, int] | None = None  # time and handled at the last look
         self.rate = 0.0
         self.late_replies = 0
@@ -136,6 +108,11 @@ class Cell:
         return State.PAUSED if self.paused else State.IDLE
 
     @property
+    def handled(self) -> int:
+        """How many messages were handled."""
+        return self.handled_before + (0 if self.life is None else self.life.watch.handled)
+
+    @property
     def blocks(self) -> bool:
         """Say whether senders wait for room."""
         return self.mailbox.options.overflow is Overflow.BLOCK
@@ -167,18 +144,18 @@ class Cell:
 
     def wake(self) -> None:
         """Let the actor look into its mailbox; safe from any thread."""
-        if get_ident() != self.thread:
-            if self.loop is not None:
-                self.loop.call_soon_threadsafe(self._wake_here)
-            return
-        self._wake_here()
+        if get_ident() == self.thread:
+            waiter = self.waiter
+            if waiter is not None:
+                self.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+        elif self.loop is not None:
+            self.loop.call_soon_threadsafe(self._wake_here)
 
     def _wake_here(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if get_ident() == self.thread:
+            self.wake()
 
     def accept(self, item: Any, priority: int) -> None:
         """Put an item into the mailbox as the overflow policy allows, wake the actor."""
@@ -188,26 +165,44 @@ class Cell:
         if depth >= mailbox.capacity:
             self._overflow(item, priority)
             return
-        if lane.__class__ is deque:
-            lane.append(item)
-            if depth >= mailbox.high_water:
-                mailbox.high_water = depth + 1
+        mailbox.append(item, priority)
+        if priority == Priority.NORMAL:
+            self.mark = min(mailbox.capacity, depth + 1 + depth // 8)
         else:
-            mailbox.append(item, priority)
-        if get_ident() != self.thread:
-            if self.loop is not None:
-                self.loop.call_soon_threadsafe(self._wake_here)
-        elif self.waiter is not None:
-            self._wake_here()
+            self.hold_life()
+        self.wake()
 
-    def end_at(self, deadline: float, reply: Reply[Any]) -> None:
-        """Fail the reply at that time on the loop's clock, unless it is answered before."""
-        if self.deadlines is None or self.loop is None:
+    def take_in(self, message: Any, priority: int, unique: bool) -> None:
+        """Accept a message by the long way: closed, at another level, unique, or deep."""
+        if self.closed is not None:
+            self.refuse(message)
+        elif unique:
+            self.accept_unique(Envelope(message, None, priority))
+        elif priority != Priority.NORMAL:
+            self.accept(Envelope(message, None, priority), priority)
+        else:
+            self.accept(message, priority)
+
+    def take_in_ask(self, ask: Ask, priority: int) -> None:
+        """Accept an ask by the long way; a fault is its answer."""
+        if self.closed is not None:
+            ask.fail(self.dead())
+            return
+        ask.priority = priority
+        try:
+            self.accept(ask, priority)
+        except MailboxFull as error:
+            ask.fail(error)
+        self.end_at(ask)
+
+    def end_at(self, ask: Ask) -> None:
+        """Fail the ask at its deadline, unless it is answered before; from any thread."""
+        if self.deadlines is None or self.loop is None or ask.deadline is None or ask.done():
             return  # asked before the start: the deadline counts when the turn comes
         if get_ident() == self.thread:
-            self.deadlines.add(reply, deadline)
-        elif not reply.done():
-            self.loop.call_soon_threadsafe(self.deadlines.add, reply, deadline)
+            self.deadlines.add_ask(ask, ask.deadline)
+        else:
+            self.loop.call_soon_threadsafe(self.deadlines.add_ask, ask, ask.deadline)
 
     def accept_unique(self, envelope: Envelope) -> None:
         """Put a message into the mailbox unless an equal one waits there."""
@@ -238,7 +233,14 @@ class Cell:
         """Put a message of the runtime itself before the users' ones, room or not."""
         if self.closed is None:
             self.mailbox.append(message, Priority.URGENT)
+            self.hold_life()
             self.wake()
+
+    def stop(self, reply: Reply[bool] | None = None) -> None:
+        """Stop after all that was sent before."""
+        self.mailbox.append_stop(Envelope(_ActorStop(), reply))
+        self.hold_life()
+        self.wake()
 
     def _deliver_tick(self, tick: TickState) -> None:
         self.mailbox.append(Envelope(tick.message), Priority.NORMAL)
@@ -251,6 +253,7 @@ class Cell:
             if oldest is not EMPTY:
                 self.bury(oldest, Reason.DROPPED)
             self.mailbox.append(item, priority)
+            self.hold_life()
             self.wake()
         elif policy is Overflow.DEAD_LETTER:
             self.bury(item, Reason.REFUSED)
@@ -297,6 +300,18 @@ class Cell:
         """Remember how the actor failed."""
         self.last_failure = Failure(error, self.clock.time(), stack)
 
+    def take_back(self, item: Any, error: BaseException | None, redeliver: int) -> None:
+        """Put the message of a life that ended before all others, or bury it when it has killed often enough."""
+        envelope = item if isinstance(item, Envelope) else Envelope(item)
+        if isinstance(envelope.message, Tick):
+            return
+        if error is not None and not isinstance(error, Transient):
+            envelope.tries += 1
+            if envelope.tries > redeliver:
+                self.bury(envelope, Reason.KILLED_ITS_ACTOR, error)
+                return
+        self.mailbox.put_back(envelope)
+
     def bury(self, item: Any, reason: Reason, error: BaseException | None = None) -> None:
         """Make a dead letter of an item and answer its asker."""
         message, tries = item, 0
@@ -314,6 +329,7 @@ class Cell:
         """Be dead for all others while the last hook runs, as pykka's actors are; a supervised one may come back."""
         if self.system is None:
             self.closed = Reason.STOPPED
+            self.mark = 0
             self.base_state = State.STOPPED
             pykka.ActorRegistry.unregister(self.ref)
             if self._stopped is not None:
@@ -322,6 +338,7 @@ class Cell:
     def close(self, reason: Reason, state: State, text: str) -> None:
         """Accept nothing more, answer what waits, tell who monitors."""
         self.closed = reason
+        self.mark = 0
         self.base_state = state
         if self._stopped is not None:
             self._stopped.set()
@@ -335,6 +352,12 @@ class Cell:
         watchers, self.watchers = self.watchers or {}, None
         for watcher in watchers.values():
             watcher.deliver(Down(self.name, text))
+
+    def release(self, life: "Life") -> None:
+        """Take the cell away from a life; another may follow."""
+        if self.life is life:
+            self.handled_before += life.watch.handled
+            self.life = self.waiter = None
 
     def clear_ticks(self) -> None:
         """End the ticks."""

@@ -7,12 +7,14 @@ from typing import Any, Protocol
 import pykka
 
 from supervisors.actor import AsyncioActor, cell_of_newborn
-from supervisors.cell import Cell, State
+from supervisors.cell import Cell
 from supervisors.dead_letters import Reason
 from supervisors.life import Life
 from supervisors.ref import ActorRef
+from supervisors.reply import settled
 from supervisors.restarts import Budget, Pauses
 from supervisors.specs import ChildSpec, Restart, SupervisorSpec
+from supervisors.state import State
 
 
 class Child(Protocol):
@@ -96,7 +98,7 @@ class ActorChild:
     def ready(self) -> bool:
         """Say whether it started and still runs."""
         life = self.cell.life
-        return life is not None and life.ready.done()
+        return life is not None and life.ready is None
 
     def healthy_for(self) -> float:
         """Return for how many seconds it was up before it ended."""
@@ -127,17 +129,26 @@ class ActorChild:
             patience=spec.shutdown,
             redeliver=spec.redeliver,
         )
-        life.begin(loop)
-        return life.ready
+        return life.begin(loop)
 
-    def _make(self) -> AsyncioActor:
-        token = cell_of_newborn.set(self.cell)
+    async def try_out(self, start: Callable[[], AsyncioActor]) -> None:
+        """Let an instance on trial check itself; the one that works is not touched."""
+        trial = self._made(start, Cell(self.name, self.spec.mailbox, clock=self.cell.clock, system=self.cell.system))
+        async with asyncio.timeout(self.spec.start_timeout):
+            await settled(trial.self_check())
+
+    def _made(self, start: Callable[[], Any], cell: Cell) -> AsyncioActor:
+        token = cell_of_newborn.set(cell)
         try:
-            actor: Any = self.spec.start()
+            actor = start()
         finally:
             cell_of_newborn.reset(token)
         if not isinstance(actor, AsyncioActor):
             raise TypeError(f"{self.name}: start() must return an AsyncioActor, got {actor!r}")
+        return actor
+
+    def _make(self) -> AsyncioActor:
+        actor = self._made(self.spec.start, self.cell)
         if actor.lived:
             raise TypeError(f"{self.name}: start() returned the instance of an earlier life, a fresh one is needed")
         actor.bind(self.cell)

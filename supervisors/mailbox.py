@@ -77,11 +77,11 @@ class Mailbox:
         self.high_water = 0
         self._turn = 0
         self._uniques: set[Any] | None = None
-        self.reopen()
+        self.inbox: deque[Any] = deque()  # where normal messages are appended, the same for ever
+        self._reopen()
 
-    def reopen(self) -> None:
-        """Forget a stop that was asked for and start with empty levels."""
-        self.inbox: deque[Any] = deque()  # where normal messages are appended
+    def _reopen(self) -> None:
+        """Forget a stop that was asked for; the special levels are empty."""
         self.lanes: list[deque[Any]] = [_UNUSED, self.inbox, _UNUSED]
         # where messages are taken from: the same, until a stop closes them
         self.urgent: deque[Any] = _UNUSED
@@ -94,6 +94,11 @@ class Mailbox:
         if self._uniques is None:
             self._uniques = set()
         return self._uniques
+
+    @property
+    def special(self) -> bool:
+        """Say whether the next item must be taken by `take`, as there is more than the inbox."""
+        return bool(self.urgent or self.bulk) or self.normal is not self.inbox
 
     def __len__(self) -> int:
         urgent, normal, bulk = self.lanes
@@ -192,6 +197,7 @@ class Mailbox:
             left.extend(draw)
             if lane is not draw:
                 left.extend(lane)
-        self.reopen()
+        self._reopen()
+        self.inbox.clear()
         self._uniques = None
         return left

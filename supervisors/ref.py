@@ -6,11 +6,11 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 import pykka
-from pykka.messages import ProxySetAttr, _ActorStop
+from pykka.messages import ProxySetAttr
 
 from supervisors.cell import Cell
-from supervisors.envelope import Envelope
-from supervisors.faults import MailboxFull
+from supervisors.deadlines import FRESH
+from supervisors.envelope import Ask, Envelope
 from supervisors.mailbox import Priority
 from supervisors.reply import Reply, current_ask, on_running_loop
 
@@ -52,22 +52,24 @@ class ActorRef(pykka.ActorRef[A]):
         self.actor_class = type(actor)
         self._actor_weakref = weakref.ref(actor)
 
-    def tell(self, message: Any, *, priority: Priority = NORMAL, unique: bool = False) -> None:
+    def tell(self, message: Any, priority: Priority = NORMAL, unique: bool = False) -> None:
         """Put a message into the mailbox; never blocks, works from any thread.
 
         `unique` collapses it with an equal one that waits there. Raises ActorDeadError, MailboxFull.
         """
         cell = self._cell
-        if cell.closed is not None:
-            cell.refuse(message)
-        elif unique:
-            cell.accept_unique(Envelope(message, None, priority))
-        elif priority is not NORMAL:
-            cell.accept(Envelope(message, None, priority), priority)
-        elif cell.waiter is not None or get_ident() != cell.thread or len(cell.mailbox.inbox) >= cell.mailbox.capacity:
-            cell.accept(message, NORMAL)
+        inbox = cell.inbox
+        if len(inbox) >= cell.mark or priority is not NORMAL or unique:
+            cell.take_in(message, priority, unique)
         else:
-            cell.mailbox.inbox.append(message)  # the actor is at work and will see it
+            inbox.append(message)
+            waiter = cell.waiter  # looked at after the append, as the actor looks again after setting it
+            if waiter is not None:
+                if get_ident() == cell.thread and not waiter.done():
+                    cell.waiter = None
+                    waiter.set_result(None)
+                else:
+                    cell.wake()
 
     async def send(self, message: Any, *, priority: Priority = NORMAL) -> None:
         """Put a message into the mailbox, waiting while it is full. Raises ActorDeadError."""
@@ -78,43 +80,42 @@ class ActorRef(pykka.ActorRef[A]):
             await cell.room(priority)
         self.tell(message, priority=priority)
 
-    def ask(
-        self,
-        message: Any,
-        *,
-        block: bool = False,
-        timeout: float | None = 10.0,
-        priority: Priority = NORMAL,
-    ) -> Any:
+    def ask(self, message: Any, block: bool = False, timeout: float | None = 10.0, priority: Priority = NORMAL) -> Any:
         """Send a message and return its reply, to be awaited.
 
         The deadline is `timeout` seconds away or that of the ask being handled, whichever is nearer. `block=True` waits
         for the answer and returns it; it is refused on an event loop. The reply raises what the handler raised,
         Timeout, ActorDeadError or MailboxFull, and AskCycle when awaiting it would be waiting for oneself.
         """
-        if message.__class__ is ProxySetAttr:
-            block = True  # the proxy drops the reply, its exception would be lost
-        if block and on_running_loop():
-            raise RuntimeError(_WOULD_BLOCK_SETTING if message.__class__ is ProxySetAttr else _WOULD_BLOCK)
+        if block or message.__class__ is ProxySetAttr:  # the proxy drops the reply, its exception would be lost
+            _refuse_on_loop(message)
+            block = True
         cell = self._cell
-        reply: Reply[Any] = Reply()
         deadline = None if timeout is None else cell.clock.monotonic() + timeout
+        ask = Ask(message, cell, deadline)
         outer = current_ask.get()
-        if outer is not None:
-            if outer.waits_for(cell):
-                reply.cycle = (outer, f"this ask would wait for itself: {' -> '.join((*outer.path(), cell.name))}")
-            if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
-                deadline = outer.deadline
-        if cell.closed is not None:
-            reply.fail(cell.dead())
+        if outer is not None and not outer.over:
+            deadline = _nest(ask, outer)
+        inbox = cell.inbox
+        if len(inbox) >= cell.mark or priority is not NORMAL:
+            cell.take_in_ask(ask, priority)
         else:
-            try:
-                cell.accept(Envelope(message, reply, priority, deadline, cell, outer), priority)
-                if deadline is not None:
-                    cell.end_at(deadline, reply)
-            except MailboxFull as error:
-                reply.fail(error)
-        return reply.get(timeout=timeout) if block else reply
+            inbox.append(ask)
+            deadlines = cell.deadlines
+            if get_ident() != cell.thread or deadlines is None:
+                cell.wake()
+                cell.end_at(ask)
+                return ask.get(timeout=timeout) if block else ask
+            waiter = cell.waiter  # from here on what Cell.wake and Deadlines.add_ask do, without the calls
+            if waiter is not None:
+                cell.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+            if deadline is not None:
+                deadlines.fresh.append(ask)
+                if deadline < deadlines.armed_at or len(deadlines.fresh) >= FRESH:
+                    deadlines.sort_out()
+        return ask.get(timeout=timeout) if block else ask
 
     def stop(self, *, block: bool = False, timeout: float | None = None) -> Any:
         """Ask the actor to stop after all it was sent before; the reply is True, or False when it was dead already.
@@ -128,10 +129,24 @@ class ActorRef(pykka.ActorRef[A]):
         if cell.closed is not None:
             reply.set(False)
         else:
-            cell.mailbox.append_stop(Envelope(_ActorStop(), reply))
-            cell.wake()
+            cell.stop(reply)
         return reply.get(timeout=timeout) if block else reply
 
     def proxy(self) -> pykka.ActorProxy[A]:
         """Return pykka's proxy: method calls and attribute reads give replies to await."""
         return pykka.ActorProxy(actor_ref=self)
+
+
+def _refuse_on_loop(message: Any) -> None:
+    if on_running_loop():
+        raise RuntimeError(_WOULD_BLOCK_SETTING if message.__class__ is ProxySetAttr else _WOULD_BLOCK)
+
+
+def _nest(ask: Ask, outer: Envelope) -> float | None:
+    """Let an ask inherit the deadline of the one being handled; note when it would wait for itself."""
+    ask.asked_by = outer
+    if outer.waits_for(ask.cell):
+        ask.cycle = (outer, f"this ask would wait for itself: {' -> '.join((*outer.path(), ask.cell.name))}")
+    if outer.deadline is not None and (ask.deadline is None or outer.deadline < ask.deadline):
+        ask.deadline = outer.deadline
+    return ask.deadline

@@ -6,6 +6,8 @@ from supervisors.specs import Backoff, Strategy
 class Budget:
     """The restarts allowed in a sliding window."""
 
+    __slots__ = ("_spent", "intensity", "period")
+
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
@@ -33,6 +35,8 @@ class Budget:
 
 class Pauses:
     """The growing pauses of one child, started over after a quiet time."""
+
+    __slots__ = ("backoff", "failures")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from supervisors.cell import Cell, Failure
+from supervisors.cell import Cell
 from supervisors.child import ActorChild
 from supervisors.envelope import Envelope
 from supervisors.mailbox import EMPTY
+from supervisors.state import Failure
 
 if TYPE_CHECKING:
     from supervisors.supervisor import Supervisor
@@ -148,7 +149,8 @@ def _of_group(group: "Supervisor", parent: str | None) -> ActorSnapshot:
 def _of_actor(child: ActorChild, parent: str) -> ActorSnapshot:
     cell, life = child.cell, child.cell.life
     now = cell.clock.monotonic()
-    recent = sorted(life.recent) if life is not None else []
+    p50, p99 = (0.0, 0.0) if life is None else life.watch.percentiles(0.5, 0.99)
+    cell.mailbox.note_depth()
     item = life.current if life is not None else EMPTY
     message = item.message if isinstance(item, Envelope) else item
     return ActorSnapshot(
@@ -165,9 +167,9 @@ def _of_actor(child: ActorChild, parent: str) -> ActorSnapshot:
         handled=cell.handled,
         rate=_rate(cell, now),
         current=None if item is EMPTY else type(message).__name__,
-        current_age=0.0 if item is EMPTY or life is None else now - life.since,
-        p50=recent[len(recent) // 2] if recent else 0.0,
-        p99=recent[len(recent) * 99 // 100] if recent else 0.0,
+        current_age=0.0 if item is EMPTY or life is None else now - life.watch.since,
+        p50=p50,
+        p99=p99,
         ticks=tuple(TickSnapshot(name, tick.every, tick.due - now) for name, tick in cell.ticker.ticks.items()),
         collapsed=cell.collapsed,
         late_replies=cell.late_replies,

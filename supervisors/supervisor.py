@@ -5,12 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from supervisors.cell import Failure, State
+import msgspec
+
+from supervisors.actor import AsyncioActor
 from supervisors.child import ActorChild, Child, OnEnd
 from supervisors.dead_letters import Reason
 from supervisors.faults import Escalated, Transient
 from supervisors.restarts import Budget, Pauses, affected
 from supervisors.specs import ChildSpec, Restart, SupervisorSpec
+from supervisors.state import Failure, State
 
 if TYPE_CHECKING:
     from supervisors.system import ActorSystem
@@ -46,6 +49,8 @@ class Supervisor:
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._commands: set[asyncio.Future[None]] = set()
         self._newborn: dict[str, asyncio.Future[None]] = {}
+        self._on_trial: Child | None = None  # a child whose failure brings back what it replaced
+        self._trial_error: BaseException | None = None
         self._up = self._born = 0.0
         for child in spec.children:
             self._adopt(child)
@@ -61,6 +66,9 @@ class Supervisor:
         return child
 
     def _child_ended(self, child: Child, error: BaseException | None) -> None:
+        if child is self._on_trial:
+            self._trial_error = error or RuntimeError(f"{child.name} stopped while it was on trial")
+            return
         self._events.put_nowait(lambda: self._after(child, error))
 
     # what its own supervisor sees
@@ -327,6 +335,29 @@ class Supervisor:
             child.launch().add_done_callback(lambda _: _settle(done))
             if planned:  # others went down with it
                 await self._relaunch(child)
+
+        await self._command(work)
+
+    async def replace(self, name: str, start: Callable[[], AsyncioActor]) -> None:
+        """Let another implementation take over an actor; raises why it could not, then the old one is back."""
+        child = self.children[name]
+        if not isinstance(child, ActorChild):
+            raise ValueError(f"{name!r} is a group, not an actor")  # noqa: TRY004
+        await child.try_out(start)
+
+        async def work(done: asyncio.Future[None]) -> None:
+            before = child.spec
+            self._drop_plans(child)
+            await child.retire(abort=False)
+            self._on_trial, self._trial_error = child, None
+            child.spec = msgspec.structs.replace(before, start=start)
+            await child.launch()
+            self._on_trial, error = None, self._trial_error
+            if error is not None:
+                logger.error("%s: the new %s did not start, the old one is back", self.name, name, exc_info=error)
+                child.spec = before
+                await child.launch()
+            _settle(done, error)
 
         await self._command(work)
 

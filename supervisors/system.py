@@ -3,23 +3,27 @@
 import asyncio
 import difflib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
 import msgspec
 
-from supervisors.cell import Cell, State
+from supervisors.actor import AsyncioActor
+from supervisors.cell import Cell
 from supervisors.child import ActorChild, Child
 from supervisors.clock import Clock, SystemClock
 from supervisors.dead_letters import DeadLetters, Reason
+from supervisors.drain import DRAIN, STOP_ACTORS, STOP_TIMERS, Phase, Shutdown, in_order
 from supervisors.loop_watch import LoopWatch, LoopWatchOptions
 from supervisors.ref import ActorRef
 from supervisors.snapshot import SystemSnapshot, take_snapshot
 from supervisors.specs import ChildSpec, SupervisorSpec, check_names
+from supervisors.state import State
 from supervisors.supervisor import Supervisor
 from supervisors.systemd import Heartbeat, Notifier
-from supervisors.tracing import Trace
+from supervisors.tracing import Trace, log_all
 
 logger = logging.getLogger("prodagent.system")
 
@@ -46,9 +50,14 @@ class ActorSystem:
         seed: int | None = None,
         loop_watch: LoopWatchOptions | None = None,
         notify: bool = False,
+        phases: Sequence[Phase] = (),
     ) -> None:
-        """Take a tree; `loop_watch` watches the loop from a thread, `notify` talks to systemd."""
+        """Take a tree; `loop_watch` watches the loop from a thread, `notify` talks to systemd.
+
+        `phases` are steps of the program's own in the orderly stop.
+        """
         check_names(tree)
+        in_order(self._own_phases("", 0.0), phases)
         self.tree = tree
         self.clock: Clock = clock or _clock_of_loop()
         self.random = Random(seed)  # noqa: S311
@@ -56,11 +65,14 @@ class ActorSystem:
         self.on_alert: Callable[[Alert], None] = _log_alert
         self.stopping = False
         self.traces: list[Trace] = []
+        self._debugged: dict[str, Trace] = {}
         self.loop_watch = None if loop_watch is None else LoopWatch(loop_watch, self._loop_alert)
         self._heartbeat = Heartbeat(Notifier(), self.silent) if notify else None
         self._children: dict[str, Child] = {}
         self._parents: dict[str, Supervisor] = {}
         self._finished: asyncio.Future[str] | None = None
+        self.phases = phases
+        self._shutdown = Shutdown()
         self._stopper: asyncio.Task[None] | None = None
         self.born = self.clock.monotonic()
         self.root = Supervisor(tree, self, tree, self._root_ended)
@@ -116,27 +128,47 @@ class ActorSystem:
             self._heartbeat.start()
 
     async def stop(self, *, drain: float = 5.0) -> None:
-        """Stop in reverse order: ticks first, then up to `drain` seconds to empty the mailboxes, then the actors.
+        """Stop in phases: ticks first, then up to `drain` seconds to empty the mailboxes, then the actors in reverse.
 
-        May be called twice, and from inside an actor; a second call with `drain=0` cuts the draining short.
+        Those of the program (`phases`) come in between. May be called twice, and from inside an actor; a second call
+        with `drain=0` cuts the draining short.
         """
         await self._stop_once("stopped", drain)
 
     async def _stop_once(self, reason: str, drain: float) -> None:
         if drain == 0:
-            self._skip_drain = True
+            self._shutdown.hurry()
+        self._begin_stop(reason, drain)
+        if self._stopper is not None:
+            await asyncio.shield(self._stopper)
+
+    def _begin_stop(self, reason: str, drain: float) -> None:
         if self._stopper is None:
             self._stopper = asyncio.get_running_loop().create_task(self._stop(reason, drain), name="stop the system")
-        await asyncio.shield(self._stopper)
 
-    _skip_drain = False
+    def _own_phases(self, reason: str, drain: float) -> list[Phase]:
+        return [
+            Phase(STOP_TIMERS, self._stop_timers),
+            Phase(DRAIN, self._drain, drain, skippable=True),
+            Phase(STOP_ACTORS, partial(self._stop_actors, reason), None),  # each actor has its own time
+        ]
 
     async def _stop(self, reason: str, drain: float) -> None:
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        await self._shutdown.run(in_order(self._own_phases(reason, drain), self.phases))
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(reason)
+
+    async def _stop_timers(self) -> None:
         for cell in self.cells():
             cell.clear_ticks()
-        await self._drain(drain)
+
+    async def _drain(self) -> None:
+        while any(map(_is_working, self.cells())):  # noqa: ASYNC110
+            await asyncio.sleep(_DRAIN_LOOK)
+
+    async def _stop_actors(self, reason: str) -> None:
         self.stopping = True
         await self.root.retire(abort=False)
         self.root.close(Reason.STOPPED, reason)
@@ -144,19 +176,12 @@ class ActorSystem:
             trace.stop()
         if self.loop_watch is not None:
             self.loop_watch.stop()
-        if self._finished is not None and not self._finished.done():
-            self._finished.set_result(reason)
-
-    async def _drain(self, seconds: float) -> None:
-        end = self.clock.monotonic() + seconds
-        while not self._skip_drain and self.clock.monotonic() < end and any(map(_is_working, self.cells())):  # noqa: ASYNC110
-            await asyncio.sleep(_DRAIN_LOOK)
 
     def _root_ended(self, _: Any, error: BaseException | None) -> None:
         if self.root.launches and self.root.last_failure is not None and self.root.started.done():
             reason = str(error)
             logger.critical("the root supervisor gave up: %s", reason)
-            self._stopper = self._stopper or asyncio.get_running_loop().create_task(self._stop(reason, 0.0))
+            self._begin_stop(reason, 0.0)
 
     async def finished(self) -> str:
         """Wait for the end of the system and return its reason."""
@@ -212,6 +237,14 @@ class ActorSystem:
         """Replace an actor or a group by fresh instances; also wakes a parked one."""
         await self._parent(name).restart_child(name)
 
+    async def replace(self, name: str, start: Callable[[], AsyncioActor]) -> None:
+        """Let another implementation take over a running actor: same reference, same mailbox.
+
+        It must pass its `self_check` while the old one works on, then its `on_start`; what it raises there is raised here
+        and the old implementation goes on.
+        """
+        await self._parent(name).replace(name, start)
+
     def pause(self, name: str) -> None:
         """Let an actor (or all of a group) finish its handler and take no further message."""
         for cell in self._cells_of(name):
@@ -263,6 +296,15 @@ class ActorSystem:
         self.traces.append(trace)
         self._retrace()
         asyncio.get_running_loop().call_later(seconds, trace.stop)
+        return trace
+
+    def debug(self, actor: str, seconds: float = 3600.0) -> Trace:
+        """Log an actor at level DEBUG, with every message it handles; ends by itself. Called again, the time begins anew."""
+        name = self.ref(actor).name
+        if name in self._debugged:
+            self._debugged[name].stop()
+        trace = self._debugged[name] = self.trace(actor=name, seconds=seconds)
+        log_all(trace, logging.getLogger(f"prodagent.actor.{name}"))
         return trace
 
     def _end_trace(self, trace: Trace) -> None:

@@ -1,6 +1,7 @@
 """Records the messages that actors handle, for a while, at no cost when nobody looks."""
 
 import inspect
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -43,6 +44,7 @@ class Trace:
         self.correlation = correlation
         self.records: deque[TraceRecord] = deque(maxlen=size)
         self.on_record: Callable[[TraceRecord], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         self.active = True
         self._on_stop = on_stop
 
@@ -51,6 +53,8 @@ class Trace:
         if self.active:
             self.active = False
             self._on_stop(self)
+            if self.on_end is not None:
+                self.on_end()
 
     def wants(self, message: Any) -> bool:
         """Say whether this message is to be recorded."""
@@ -89,3 +93,13 @@ def traced(receive: Callable[[Any], Any], name: str, clock: Clock, traces: Itera
                     trace.add(entry)
 
     return record
+
+
+def log_all(trace: Trace, logger: logging.Logger) -> None:
+    """Log what a trace records and let that logger speak at level DEBUG until the trace ends."""
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    trace.on_end = lambda: logger.setLevel(before)
+    trace.on_record = lambda record: logger.debug(
+        "handled %s in %.6f s: %s; %s", record.type, record.seconds, record.outcome, record.message
+    )

@@ -142,3 +142,35 @@ async def test_an_actor_that_crashes_is_back_and_nothing_is_lost(tmp_path: Path)
         assert delivered(agent) == list(range(1, 101))
         assert sum(actor.restarts for actor in agent.system.snapshot().actors) >= 7
         await laws_hold(agent)
+
+
+@pytest.mark.feature("PA-102", "PA-401", "PA-511")
+async def test_a_payload_that_makes_too_few_events_is_not_credited(tmp_path: Path) -> None:
+    async with running(tmp_path) as agent:
+        await agent.submit(workflow(events=20, command="echo 1 > '{output}'"))
+        await agent.fact(e.WorkflowsCompleted).reached()
+        (row,) = await agent.world.store.read(laws.ledger)
+        assert (row.merged, row.lost) == (0, 20)
+        assert delivered(agent) == []
+        await laws_hold(agent)
+
+
+AWAY = """
+[sites.beta.storage]
+kind = "posix"
+root = "beta/storage"
+
+[sites.beta.targets.beta-local]
+kind = "local"
+directory = "taken"
+"""
+
+
+@pytest.mark.feature("PA-002", "PA-218")
+async def test_a_target_that_cannot_be_used_stops_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the batch system should be")
+    async with running(tmp_path, more=AWAY) as agent:
+        await agent.submit(workflow(events=40, sites=["alpha"]))
+        await agent.fact(e.WorkflowsCompleted).reached()
+        assert delivered(agent) == list(range(1, 41))
+        await laws_hold(agent)

@@ -711,7 +711,8 @@ def test_who_went_down_with_a_child_comes_back_when_that_is_handled_by_hand(by):
 
 
 @pytest.mark.feature("PA-003", "PA-013")
-def test_an_instance_left_behind_answers_nobody():
+@pytest.mark.parametrize("raises", [False, True])
+def test_an_instance_left_behind_answers_nobody(raises):
     async def main():
         instances = []
 
@@ -725,6 +726,8 @@ def test_an_instance_left_behind_answers_nobody():
                     await asyncio.sleep(1000)
                 except asyncio.CancelledError:
                     await asyncio.sleep(3)
+                if raises:
+                    raise ValueError("left behind")
                 return "left behind"
 
         spec = ChildSpec("a", Stubborn, handler_deadline=10.0, shutdown=2.0)
@@ -755,5 +758,30 @@ def test_an_optional_group_is_parked_as_a_whole():
         await system.restart("g")
         assert await system.ref("b").ask("who") == 7
         await system.stop()
+
+    run_virtual(main)
+
+
+@pytest.mark.feature("PA-007")
+def test_every_open_ask_ends_at_its_own_deadline():
+    async def main():
+        class Deaf(AsyncioActor):
+            async def on_receive(self, message):
+                await asyncio.sleep(1000)
+
+        system = await running(SupervisorSpec("root", (ChildSpec("a", Deaf, handler_deadline=None),)))
+        ended = []
+
+        async def ask(timeout):
+            with pytest.raises(pykka.Timeout):
+                await system.ref("a").ask("x", timeout=timeout)
+            ended.append(system.clock.monotonic())
+
+        async with asyncio.TaskGroup() as asks:
+            for timeout in (10.0, 3.0, 10.0, 10.0):  # asked at 0, 1, 2, 3
+                asks.create_task(ask(timeout))
+                await asyncio.sleep(1.0)
+        assert ended == pytest.approx([4, 10, 12, 13], abs=0.02)
+        await system.stop(drain=0)
 
     run_virtual(main)
