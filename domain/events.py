@@ -307,16 +307,16 @@ def encode(event: Event) -> bytes:
     return body
 
 
-_decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in all_events().items()
+}
+"""Made at import, while one thread runs (domain/types.py says why)."""
 
 
 def decode(name: str, body: bytes | str) -> Event:
     """Return the fact; raise LookupError for an unknown type, msgspec.ValidationError for a malformed body."""
     decoder = _decoders.get(name)
     if decoder is None:
-        known = all_events()
-        if name not in known:
-            raise LookupError(f"unknown event type {name!r}")
-        decoder = _decoders[name] = msgspec.json.Decoder(known[name])
+        raise LookupError(f"unknown event type {name!r}")
     event: Event = decoder.decode(body)
     return event

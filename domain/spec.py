@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from domain.types import looked_at
+
 Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="letters, digits, _ . -; at most 100")
 ]
@@ -137,3 +139,6 @@ def order_steps(steps: list[Step]) -> list[Step]:
             raise ValueError(f"steps: a cycle through {', '.join(sorted(set(by_name) - done))}")
         ordered.extend(ready)
     return ordered
+
+
+looked_at(WorkflowSpec)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from domain.policy import REQUEST_TABLE, Holding, Pieces, PieceState, RequestState, RequestVerb
 from domain.ranges import Range
 from domain.transition import IllegalMove
+from domain.types import looked_at
 from storage.schema import NAMING, Id, Line, Schema, Time, Word, one_of
 from storage.transaction import Tx
 
@@ -403,3 +404,6 @@ def add_audit(tx: Tx, who: str, verb: str, result: str) -> None:
 def audits(connection: sa.Connection, limit: int = 100) -> list[sa.RowMapping]:
     """Return the latest entries, newest first: at, who, verb, result."""
     return list(connection.execute(sa.select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings())
+
+
+looked_at(RequestRow, AllocationRow, TokenRow)

@@ -8,6 +8,7 @@ from msgspec import Meta
 from domain.policy import PolicySettings, RequestState, Verdict
 from domain.ranges import LARGEST, Range
 from domain.spec import Name
+from domain.types import looked_at
 
 CallId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:\-]{8,100}$", description="letters, digits, _ . : -; 8 to 100")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hexadecimal digits")]
@@ -249,3 +250,6 @@ class Problem(Answer, frozen=True, kw_only=True):
 
 class ProblemAnswer(Answer, frozen=True, kw_only=True):
     error: Problem
+
+
+looked_at(*(kind for kind in list(globals().values()) if isinstance(kind, type) and issubclass(kind, msgspec.Struct)))

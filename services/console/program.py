@@ -1,6 +1,7 @@
 """The commands that start something: run, verify, demo."""
 
 import asyncio
+import faulthandler
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,7 @@ def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
 
         Example: `run_agent.py run --config agent.toml`
         """
+        faulthandler.enable()
         with session(config):
             try:
                 loaded = load(config, settings_of)

@@ -13,6 +13,7 @@ from domain.file import BLOCK_TABLE, FILE_TABLE
 from domain.job import JOB_TABLE
 from domain.transfer import TRANSFER_TABLE
 from domain.transition import StateTable
+from domain.types import looked_at
 from domain.workflow import WORKFLOW_TABLE
 from storage import schema
 from storage.laws.breach import Finding, Scope
@@ -41,6 +42,9 @@ class _Ids(msgspec.Struct):
     """The part of a fact that the fold reads."""
 
     ids: list[int]
+
+
+looked_at(_Ids)
 
 
 class Fold:
