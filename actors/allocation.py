@@ -1,6 +1,6 @@
 """Allocation: asks one ProdMgr for event ranges, keeps their leases alive and reports what became of them.
 
-Every call that changes something is in the outbox with its own id before it is made; after a crash it is repeated with
+Every call that moves events is in the outbox with its own id before it is made; after a crash it is repeated with
 that id, and the manager answers as it did the first time.
 Follows: AllocationsDone. Writes: AllocationsAcquired, AllocationsReported, AllocationsRevoked. Asks: injector.
 Settings: the [[prodmgr]] table.

@@ -89,7 +89,7 @@ class BatchError(Exception):
 
 
 class BatchSystem(Protocol):
-    """One batch target. All calls come from that target's own actors, one at a time; every call has a deadline."""
+    """One batch target. Submitter, tracker and report may call it at the same time; every call has a deadline."""
 
     @property
     def capabilities(self) -> Capabilities: ...
