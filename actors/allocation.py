@@ -1,8 +1,10 @@
 """Allocation: asks one ProdMgr for event ranges, keeps their leases alive and reports what became of them.
 
 Every call that moves events is in the outbox with its own id before it is made; after a crash it is repeated with
-that id, and the manager answers as it did the first time.
-Follows: AllocationsDone. Writes: AllocationsAcquired, AllocationsReported, AllocationsRevoked. Asks: injector.
+that id, and the manager answers as it did the first time. A range of a request that cannot run here is given back.
+Follows: AllocationsDone. Woken by: JobsReleased. Asks: injector.
+Writes: AllocationsAcquired, AllocationsReported, AllocationsRevoked and with it JobsRevoked, JobsKilled,
+FilesInvalidated; WorkflowsResumed.
 Settings: the [[prodmgr]] table.
 """
 
@@ -11,14 +13,16 @@ import asyncio
 import msgspec
 import pykka
 
-from actors.messages import Refused, Submitted, SubmitWorkflow
+from actors.messages import Refused, Submitted, SubmitWorkflow, Wake
 from actors.stage import NOTHING, Effect, Stage
 from actors.world import World
+from backends.prodmgr.base import Allocation as Lease
 from backends.prodmgr.base import DeliveredFile, Offer, ProdMgr, ProdMgrError, Progress
 from config.settings import ProdMgrSettings
 from domain.allocation import AllocationState
 from domain.events import AllocationsDone, JobsReleased
 from domain.ranges import Range, union
+from domain.workflow import WorkflowState
 from storage import alerts, allocations, datasets, jobs, outbox, workflows
 from storage.log import Logged
 from storage.outbox import Call
@@ -27,9 +31,10 @@ from storage.store import Tx
 
 LIVE = (AllocationState.ACTIVE, AllocationState.CUT, AllocationState.DONE)
 
-
 GONE = ("lease_ended", "wrong_fence", "request_finished")
 """The ProdMgr's own words for "this range is not yours any more"; a wrong token or a proxy's 404 is none of them."""
+UNFIT_S = 3600.0
+"""A request that cannot run here is not asked for again for this long, in seconds: its workflow or our sites may change."""
 
 
 class Acquire(msgspec.Struct, frozen=True):
@@ -37,6 +42,14 @@ class Acquire(msgspec.Struct, frozen=True):
 
     max_events: int
     sites: list[str]
+    without: list[int] = []
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Arguments of a release: the whole of an allocation."""
+
+    allocation: int
+    fence: int
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -57,8 +70,9 @@ class Allocation(Stage):
         super().__init__(world)
         self.settings = settings
         self.manager: ProdMgr = world.managers[settings.name]
-        self._renewed_at = 0.0
+        self._renew_at = 0.0
         self._ask_again_at = 0.0
+        self._unfit: dict[int, float] = {}
 
     @property
     def sweep_s(self) -> float:
@@ -108,8 +122,7 @@ class Allocation(Stage):
             await self._ask_for_more()
         for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name, now)):
             await self._make(call)
-        if now - self._renewed_at >= self.settings.renew_s:
-            self._renewed_at = now
+        if self.clock.monotonic() >= self._renew_at:
             await self._renew()
         return False
 
@@ -126,14 +139,16 @@ class Allocation(Stage):
 
     async def _ask_for_more(self) -> None:
         sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
-        body = msgspec.json.encode(Acquire(self.settings.max_events, sites)).decode()
+        now = self.clock.monotonic()
+        self._unfit = {request: until for request, until in self._unfit.items() if until > now}
+        body = msgspec.json.encode(Acquire(self.settings.max_events, sites, sorted(self._unfit))).decode()
         call_id = f"acquire-{self.world.chance.getrandbits(96):024x}"
         await self.write(lambda tx: outbox.put(tx, self.settings.name, "acquire", call_id, body))
 
     async def _make(self, call: Call) -> None:
         try:
             async with asyncio.timeout(self.settings.call_deadline_s):
-                await (self._acquire(call) if call.kind == "acquire" else self._report(call))
+                await {"acquire": self._acquire, "release": self._release, "report": self._report}[call.kind](call)
         except (ProdMgrError, TimeoutError, pykka.Timeout, pykka.ActorDeadError, Refused) as error:
             await self._failed(call, error)
 
@@ -159,43 +174,88 @@ class Allocation(Stage):
 
     async def _acquire(self, call: Call) -> None:
         asked = msgspec.json.decode(call.body, type=Acquire)
-        offer = await self.manager.acquire(call.call_id, max_events=asked.max_events, sites=asked.sites)
-        owners = {lease.request: await self._workflow_of(lease.request) for lease in offer.allocations}
-        await self.write(lambda tx: self._book(tx, call, offer, owners))
+        offer = await self.manager.acquire(
+            call.call_id, max_events=asked.max_events, sites=asked.sites, without=asked.without
+        )
+        owners: dict[int, int] = {}
+        unfit: dict[int, str] = {}
+        for lease in offer.allocations:
+            if lease.request not in owners and lease.request not in unfit:
+                try:
+                    owners[lease.request] = await self._workflow_of(lease)
+                except Refused as error:
+                    unfit[lease.request] = str(error)
+        await self.write(lambda tx: self._book(tx, call, offer, owners, unfit))
+        for lease in offer.allocations:
+            self._renew_in(lease.lease_until - self.clock.time())
+        self._unfit |= dict.fromkeys(unfit, self.clock.monotonic() + UNFIT_S)
         if offer.allocations:
             self._ask_again_at = 0.0
 
-    def _book(self, tx: Tx, call: Call, offer: Offer, owners: dict[int, int]) -> None:
+    def _book(self, tx: Tx, call: Call, offer: Offer, owners: dict[int, int], unfit: dict[int, str]) -> None:
         if not outbox.answered(tx, call, msgspec.json.encode(offer).decode()):
             return
         if not offer.allocations:
             outbox.forget(tx, call)
-            workflows.close_intake(tx, self.settings.name)
         for lease in offer.allocations:
-            span = Range(lease.first_event, lease.events)
-            name = f"{self.settings.name}:{lease.id}.{lease.fence}"
-            allocations.acquire(tx, owners[lease.request], name, span, fence=lease.fence, lease_until=lease.lease_until)
+            if lease.request in owners:
+                self._keep(tx, owners[lease.request], lease)
+            else:
+                body = msgspec.json.encode(Release(lease.id, lease.fence)).decode()
+                outbox.put(tx, self.settings.name, "release", f"release-{lease.id:08d}-{lease.fence}", body)
+        for request, why in unfit.items():
+            text = f"request {request} cannot run here and its ranges are given back: {why}"
+            alerts.raise_alert(tx, "error", "request-unfit", f"{self.settings.name}:{request}", text)
         workflows.open_intake(tx, list(owners.values()))
-        for kind in ("acquire", "report", "renew"):
-            alerts.close_alert(tx, f"prodmgr-{kind}", self.settings.name)
+        if offer.exhausted:
+            workflows.close_intake(tx, self.settings.name)
+        for request in owners:
+            alerts.close_alert(tx, "request-unfit", f"{self.settings.name}:{request}")
+        alerts.close_alert(tx, "prodmgr-acquire", self.settings.name)
 
-    async def _workflow_of(self, request: int) -> int:
-        """Return our workflow for a request; fetch it and have it injected if it is new."""
+    def _keep(self, tx: Tx, owner: int, lease: Lease) -> None:
+        name = f"{self.settings.name}:{lease.id}.{lease.fence}"
+        span = Range(lease.first_event, lease.events)
+        allocations.acquire(tx, owner, name, span, fence=lease.fence, lease_until=lease.lease_until)
+
+    async def _workflow_of(self, lease: Lease) -> int:
+        """Return our workflow for a request; fetch it and have it injected if it is new. Raises Refused."""
         for item in (await self._workflows()).values():
-            if item.request == str(request):
+            if item.request == str(lease.request):
+                if item.state is WorkflowState.ABORTED:
+                    raise Refused(f"workflow {item.name} was aborted: {item.reason}")
                 return item.id
-        fetched = await self.manager.workflow(request)
+        fetched = await self.manager.workflow(lease.request)
+        if fetched.spec_checksum != lease.spec_checksum:
+            raise Refused(
+                f"its workflow has the checksum {fetched.spec_checksum[:12]}, expected {lease.spec_checksum[:12]} as leased"
+            )
         archive = await self.manager.sandbox(fetched.sandbox_sha256) if fetched.sandbox_sha256 else b""
+        origin = f"{self.settings.name}-" if len(self.world.managers) > 1 else ""
         order = SubmitWorkflow(
             spec=fetched.spec,
             sandbox=archive,
-            name=f"{fetched.spec.name}-r{request}",
+            name=f"{fetched.spec.name}-{origin}r{lease.request}",
             manager=self.settings.name,
-            request=str(request),
+            request=str(lease.request),
         )
         assert self.system is not None
         taken: Submitted = await self.system.ref("injector").ask(order)
         return taken.workflow
+
+    async def _release(self, call: Call) -> None:
+        told = msgspec.json.decode(call.body, type=Release)
+        try:
+            await self.manager.release(call.call_id, told.allocation, told.fence)
+        except ProdMgrError as error:
+            if error.code not in (*GONE, "already_returned"):
+                raise
+
+        def book(tx: Tx) -> None:
+            outbox.answered(tx, call, "given back")
+            alerts.close_alert(tx, "prodmgr-release", self.settings.name)
+
+        await self.write(book)
 
     async def _report(self, call: Call) -> None:
         assert call.subject is not None
@@ -218,6 +278,7 @@ class Allocation(Stage):
         def book(tx: Tx) -> None:
             if outbox.answered(tx, call, answer):
                 allocations.reported(tx, identity)
+                alerts.close_alert(tx, "prodmgr-report", self.settings.name)
                 if refused:
                     text = f"allocation {told.allocation}: events {refused} were given to somebody else after its lease ended"
                     alerts.raise_alert(tx, "critical", "events-refused", self.settings.name, text)
@@ -225,13 +286,25 @@ class Allocation(Stage):
         await self.write(book)
         self._ask_again_at = 0.0
 
+    def _renew_in(self, left_s: float) -> None:
+        """Look at the leases again long before one ends that has `left_s` seconds to live."""
+        due = self.clock.monotonic() + max(1.0, min(self.settings.renew_s, left_s / 3))
+        if due < self._renew_at:
+            self._renew_at = due
+            self.after(due - self.clock.monotonic(), Wake(), key="renew")
+
     async def _renew(self) -> None:
+        self._renew_at = self.clock.monotonic() + self.settings.renew_s
         mine = await self._workflows()
         for item in await self.store.read(lambda c: allocations.load(c, *LIVE)):
-            if item.workflow_id in mine:
-                await self._renew_one(item)
+            if item.workflow_id not in mine:
+                continue
+            if not await self._renew_one(item):
+                self._renew_in(3 * self.settings.retry_base_s)
+                return  # the others would wait for the same silence
 
-    async def _renew_one(self, item: allocations.Allocation) -> None:
+    async def _renew_one(self, item: allocations.Allocation) -> bool:
+        """Prolong one lease; False = the manager does not answer."""
         call_id = f"renew-{self.world.chance.getrandbits(96):024x}"
         progress = Progress(
             done=item.merged_events,
@@ -243,15 +316,26 @@ class Allocation(Stage):
                 lease = await self.manager.renew(call_id, _number(item), item.fence, progress)
         except (ProdMgrError, TimeoutError) as error:
             await self._not_renewed(item, error)
-            return
-        await self.write(lambda tx: allocations.renewed(tx, item.id, lease.lease_until))
+            return isinstance(error, ProdMgrError) and not error.transient
+
+        def book(tx: Tx) -> None:
+            allocations.renewed(tx, item.id, lease.lease_until)
+            alerts.close_alert(tx, "prodmgr-renew", self.settings.name)
+
+        await self.write(book)
+        self._renew_in(lease.lease_until - self.clock.time())
+        return True
 
     async def _not_renewed(self, item: allocations.Allocation, error: Exception) -> None:
         gone = isinstance(error, ProdMgrError) and error.code in GONE
 
         def book(tx: Tx) -> None:
             alerts.raise_alert(
-                tx, "warning", "prodmgr-renew", self.settings.name, f"allocation {item.remote_id}: {error}"
+                tx,
+                "warning",
+                "prodmgr-renew",
+                self.settings.name,
+                f"allocation {item.remote_id}: {error or 'no answer in time'}",
             )
             if gone:
                 revoke(tx, item.id, f"the lease of allocation {item.remote_id} is gone: {error}")

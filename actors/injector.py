@@ -32,7 +32,7 @@ class Injector(Stage):
 
     async def _submit(self, order: SubmitWorkflow) -> Submitted:
         spec = order.spec
-        self._check_places(spec)
+        self._check_places(spec, others_too=bool(order.manager))
         name = order.name or spec.name
         events = generated_events(spec)
         jobs = -(-events // spec.events_per_job)
@@ -54,14 +54,16 @@ class Injector(Stage):
             raise Refused(str(error)) from None
         return Submitted(workflow=identity, name=name, new=new, events=events, jobs=jobs)
 
-    def _check_places(self, spec: WorkflowSpec) -> None:
-        known = sorted(self.world.settings.sites)
-        for key, names in (("sites", spec.sites), ("deliver_to", spec.deliver_to)):
-            for name in names:
-                if name not in self.world.settings.sites:
-                    raise Refused(f"{key}: no site {name!r}; expected one of {', '.join(known)}")
-        if spec.sites and not any(self.world.settings.sites[name].targets for name in spec.sites):
-            raise Refused(f"sites: none of {', '.join(spec.sites)} has a batch target")
+    def _check_places(self, spec: WorkflowSpec, *, others_too: bool) -> None:
+        """Refuse places that are not ours; a ProdMgr's workflow (`others_too`) may name sites of other agents beside ours."""
+        sites = self.world.settings.sites
+        known = ", ".join(sorted(sites))
+        named = [] if others_too else [("sites", name) for name in spec.sites]
+        for key, name in (*named, *(("deliver_to", name) for name in spec.deliver_to)):
+            if name not in sites:
+                raise Refused(f"{key}: no site {name!r}; expected one of {known}")
+        if spec.sites and not any(name in sites and sites[name].targets for name in spec.sites):
+            raise Refused(f"sites: none of {', '.join(spec.sites)} has a batch target here")
 
     async def _hold(self, order: HoldWorkflow) -> Changed:
         def hold(tx: Tx) -> list[int]:

@@ -78,9 +78,16 @@ class ProdMgr(Protocol):
         """Let go of connections; safe to repeat."""
 
     async def acquire(
-        self, call_id: str, *, max_events: int, sites: Sequence[str] = (), request: int | None = None
+        self,
+        call_id: str,
+        *,
+        max_events: int,
+        sites: Sequence[str] = (),
+        request: int | None = None,
+        without: Sequence[int] = (),
     ) -> Offer:
-        """Lease free ranges of at most `max_events` events, of `request` or of any that may run at one of `sites`.
+        """Lease free ranges of at most `max_events` events, of `request` or of any that may run at one of `sites`,
+        but of none in `without`: requests that this agent cannot run.
 
         The ranges of all unended leases of a request are disjoint. Ranges whose lease has ended are handed out again
         under a higher fence. Raises 404 for an unknown request, 409 "request_finished" for one that offers no work any

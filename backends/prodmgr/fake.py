@@ -152,16 +152,22 @@ class FakeProdMgr:
         """Nothing is open."""
 
     async def acquire(
-        self, call_id: str, *, max_events: int, sites: Sequence[str] = (), request: int | None = None
+        self,
+        call_id: str,
+        *,
+        max_events: int,
+        sites: Sequence[str] = (),
+        request: int | None = None,
+        without: Sequence[int] = (),
     ) -> Offer:
-        what = ("acquire", max_events, tuple(sites), request)
-        return self.books.once(self.agent, call_id, what, lambda: self._acquire(max_events, sites, request))
+        what = ("acquire", max_events, tuple(sites), request, tuple(without))
+        return self.books.once(self.agent, call_id, what, lambda: self._acquire(max_events, sites, request, without))
 
-    def _acquire(self, budget: int, sites: Sequence[str], number: int | None) -> Offer:
+    def _acquire(self, budget: int, sites: Sequence[str], number: int | None, without: Sequence[int]) -> Offer:
         if number is not None and self.books.find(number).state in Closed:
             raise refused(409, "request_finished", f"request {number} is finished")
         chosen = [found for found in self.books.requests.values() if number in (None, found.number)]
-        suited = [found for found in chosen if found.state in OFFERED]
+        suited = [found for found in chosen if found.state in OFFERED and found.number not in without]
         suited = [found for found in suited if not found.spec.sites or set(found.spec.sites) & set(sites)]
         offered: list[Allocation] = []
         for request in sorted(suited, key=lambda found: (-self._priority(found), found.number)):

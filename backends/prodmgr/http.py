@@ -66,10 +66,21 @@ class HttpProdMgr:
 
     # ------------------------------------------------------------ agent
     async def acquire(
-        self, call_id: str, *, max_events: int, sites: Sequence[str] = (), request: int | None = None
+        self,
+        call_id: str,
+        *,
+        max_events: int,
+        sites: Sequence[str] = (),
+        request: int | None = None,
+        without: Sequence[int] = (),
     ) -> Offer:
         call = AcquireCall(
-            call_id=call_id, agent=self._agent, max_events=max_events, sites=list(sites), request=request
+            call_id=call_id,
+            agent=self._agent,
+            max_events=max_events,
+            sites=list(sites),
+            request=request,
+            without=list(without),
         )
         return await self._post("allocations", call, Offer)
 

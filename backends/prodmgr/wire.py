@@ -61,6 +61,7 @@ class AcquireCall(Call, frozen=True, kw_only=True):
     max_events: Annotated[int, Meta(ge=1, le=LARGEST)]
     sites: Annotated[list[Name], Meta(max_length=1000)] = []
     request: int | None = None
+    without: Annotated[list[int], Meta(max_length=1000)] = []
 
 
 class RenewCall(Call, frozen=True, kw_only=True):

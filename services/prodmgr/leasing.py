@@ -45,7 +45,8 @@ def _suited(tx: Tx, call: AcquireCall) -> list[RequestRow]:
             raise Refusal(Code.REQUEST_FINISHED, f"request {row.id} is {row.state.value}: {row.reason}")
         rows = [row] if row.state in OFFERED else []
     sites = set(call.sites)
-    reachable = [row for row in rows if not (named := _sites(row)) or sites.intersection(named)]
+    able = [row for row in rows if row.id not in call.without]
+    reachable = [row for row in able if not (named := _sites(row)) or sites.intersection(named)]
     return sorted(reachable, key=lambda row: (-_priority(row, call.agent), row.id))
 
 

@@ -136,6 +136,10 @@ async def test_the_most_urgent_reachable_request_comes_first(house: House) -> No
     assert [found.request for found in chosen.allocations] == [low.id]
     assert (await house.one.acquire("acquire-4", max_events=10, sites=["far"])).allocations[0].priority == 9
     assert (await refusal(house.one.acquire("acquire-5", max_events=10, request=99))).status == 404
+    others = await house.one.acquire(
+        "acquire-6", max_events=10, sites=["near"], without=[chosen.allocations[0].request]
+    )
+    assert low.id not in {found.request for found in others.allocations}
 
 
 @pytest.mark.feature("PM-08")

@@ -1,15 +1,16 @@
 """A whole agent inside a test: real store, real local batch, real storage, in a directory of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.messages import Submitted, SubmitWorkflow
 from actors.opening import open_world
 from actors.world import World
 from backends.opening import settings_of
+from backends.prodmgr.base import ProdMgr
 from config.loader import load
 from domain.events import Event
 from domain.spec import Merge, Retry, Step, WorkflowSpec
@@ -71,11 +72,14 @@ class Agent:
 
 
 @asynccontextmanager
-async def running(directory: Path, *, more: str = "", admin: bool = False) -> AsyncIterator[Agent]:
-    """Yield an agent; afterwards it is stopped and its node daemon has ended."""
+async def running(
+    directory: Path, *, more: str = "", admin: bool = False, managers: Mapping[str, ProdMgr] | None = None
+) -> AsyncIterator[Agent]:
+    """Yield an agent; afterwards it is stopped and its node daemon has ended. `managers` answer instead of those in `more`."""
     path = directory / "agent.toml"
     path.write_text(CONFIG.format(admin=str(admin).lower()) + more)
-    async with open_world(load(path, settings_of)) as world:
+    async with open_world(load(path, settings_of)) as opened:
+        world = opened if managers is None else replace(opened, managers=managers)
         system = ActorSystem(tree(world), clock=world.clock)
         agent = Agent(world, system, directory, {})
 
