@@ -25,6 +25,7 @@ from supervisors.ticks import Tick, Ticker, TickState
 if TYPE_CHECKING:
     from supervisors.life import Life
     from supervisors.ref import ActorRef
+    from supervisors.run_queue import Doze
     from supervisors.system import ActorSystem
 
 
@@ -64,7 +65,7 @@ class Cell:
         self.deadlines: Deadlines | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread = 0
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | Doze | None = None  # who is to be woken by a message
         self.senders: deque[asyncio.Future[None]] | None = None  # those that wait for room
         self.paused = False
         self.registered = False  # in pykka's registry

@@ -36,12 +36,14 @@ class DeadLetters:
 
     def __init__(self, size: int = 1000) -> None:
         self._ring: deque[DeadLetter] = deque(maxlen=size)
+        self.fresh: deque[DeadLetter] = deque(maxlen=size)  # not yet taken over by who keeps them for longer
         self.counts: Counter[tuple[str, Reason]] = Counter()
         self.on_letter: Callable[[DeadLetter], None] | None = None
 
     def add(self, letter: DeadLetter) -> None:
         """Keep a dead letter, tell the observer."""
         self._ring.append(letter)
+        self.fresh.append(letter)
         self.counts[letter.actor, letter.reason] += 1
         if self.on_letter is not None:
             self.on_letter(letter)

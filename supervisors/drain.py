@@ -61,6 +61,7 @@ class Shutdown:
         for phase in phases:
             if phase.skippable and (self._hurried or phase.seconds == 0):
                 continue
+            logger.info("stop: %s", phase.name)
             task = asyncio.ensure_future(_awaited(phase.run))
             task.set_name(f"stop: {phase.name}")
             self._cut = task if phase.skippable else None

@@ -4,22 +4,18 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable
-from types import CoroutineType
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-import pykka
-from pykka import messages
-
 from supervisors.cell import Cell
-from supervisors.dead_letters import Reason
-from supervisors.envelope import Ask, Envelope
+from supervisors.envelope import Envelope
 from supervisors.faults import HandlerCancelled, HandlerOverdue, StartOverdue
-from supervisors.mailbox import EMPTY, StopMark
-from supervisors.reply import PENDING, Reply, current_ask, settled
+from supervisors.mailbox import EMPTY
+from supervisors.reply import current_ask, settled
+from supervisors.service import Service
 from supervisors.stacks import coroutine_stack
 from supervisors.state import State
-from supervisors.stopwatch import MOST, Stopwatch
-from supervisors.ticks import Tick, Timers
+from supervisors.ticks import Timers
 from supervisors.tracing import Trace, traced
 
 if TYPE_CHECKING:
@@ -27,20 +23,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("prodagent.actor")
 
-BATCH = range(64)  # messages handled before other tasks get the loop
-_PYKKA_OWN = frozenset({messages.ProxyCall, messages.ProxyGetAttr, messages.ProxySetAttr})
-_SPECIAL = _PYKKA_OWN | {Ask, Envelope, StopMark}
 _ABANDON_AFTER = 1.0
 _NEVER: set[Any] = set()  # the deadline of handlers that have none
 
 
-class Life:
+class Life(Service):
     """An instance of an actor and its task: a life that is no longer its cell's takes no message, whatever it still does."""
 
     __slots__ = (
         "_handler_deadline", "_on_end", "_overdue", "_patience", "_patience_timer", "_redeliver", "_start_timeout",
-        "_step", "_stop", "_timers", "actor", "born", "cell", "current", "error", "expiry", "generation", "hold",
-        "leaving", "ready", "receive", "retired", "stack", "started", "stopped", "task", "watch",
+        "_step", "_timers", "born", "error", "generation", "ready", "retired", "stack", "started", "task",
     )  # fmt: skip
 
     def __init__(
@@ -54,19 +46,12 @@ class Life:
         patience: float = _ABANDON_AFTER,
         redeliver: int = 0,
     ) -> None:
-        self.cell = cell
-        self.actor = actor
+        super().__init__(cell, actor)
         self._timers: Timers | None = None
-        self.current: Any = EMPTY
-        self.watch = Stopwatch()
         self.ready: Future[None] | None = None  # until the start is done or has failed
         self.error: BaseException | None = None
-        self.hold = False  # something is to be done before the next message
-        self.leaving = False  # takes no further message
         self.retired = False  # ended by its supervisor
-        self.stopped = False  # ended by a stop message
         self.born = 0.0
-        self.receive: Callable[[Any], Any] = actor.on_receive
         self.started = False
         self.stack = ""  # where the handler stood that was overdue
         self._overdue: Exception | None = None
@@ -76,9 +61,7 @@ class Life:
         self._handler_deadline = handler_deadline
         self._step = min((handler_deadline or 0.0, *actor.deadlines.values()))  # between two looks at the handler
         self._redeliver = redeliver
-        self.expiry: set[Any] | None = None  # where the next look is noted
         self._patience_timer: asyncio.TimerHandle | None = None
-        self._stop: Envelope | None = None
 
     @property
     def timers(self) -> Timers:
@@ -89,7 +72,7 @@ class Life:
 
     def retrace(self, traces: Iterable[Trace]) -> None:
         """Record what those traces want of this actor."""
-        self.receive = traced(self.actor.on_receive, self.cell.name, self.cell.clock, traces)
+        self.set_handler(traced(self.actor.on_receive, self.cell.name, self.cell.clock, traces))
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Become the cell's life and start running; the result is done when it is ready or has failed."""
@@ -105,7 +88,8 @@ class Life:
         self._hold_if_needed()
         self.ready = ready = loop.create_future()
         self.born = cell.clock.monotonic()
-        self.task = loop.create_task(self._run(), name=f"{cell.name}#{self.generation}")
+        self.context = copy_context()
+        self.task = loop.create_task(self._run(), name=f"{cell.name}#{self.generation}", context=self.context)
         self.task.add_done_callback(self._ended)
         return ready
 
@@ -151,132 +135,11 @@ class Life:
         if ready is not None and not ready.done():
             ready.set_result(None)
 
-    def is_current(self) -> bool:
-        """Say whether this life still owns its cell."""
-        return self.cell.life is self
-
-    async def _serve(self) -> None:
-        cell, inbox, watch, loop = self.cell, self.cell.inbox, self.watch, asyncio.get_running_loop()
-        now, took = cell.clock.monotonic, watch.took
-        while not self.leaving:
-            if not (inbox or self.hold):
-                waiter: Future[None] = Future(loop=loop)
-                cell.waiter = waiter
-                if inbox or self.hold:  # it came from another thread meanwhile
-                    cell.waiter = None
-                else:
-                    await waiter
-            if self.expiry is None or len(inbox) > 1 or len(took) > MOST:
-                self._look()
-            began = watch.since = now()
-            for _ in BATCH:
-                if self.hold:
-                    item = await self._next_held()
-                    if item is EMPTY:
-                        break
-                elif inbox:
-                    item = inbox.popleft()
-                else:
-                    break
-                self.current = item
-                if item.__class__ in _SPECIAL:
-                    await (self._answer(item, item) if item.__class__ is Ask else self._handle_special(item))
-                else:
-                    result = self.receive(item)
-                    if result.__class__ is CoroutineType:
-                        await result
-                    elif result is not None:
-                        await settled(result)
-                ended = now()
-                took.append(ended - began)
-                began = watch.since = ended
-            else:
-                self.current = EMPTY
-                await asyncio.sleep(0)
-            self.current = EMPTY
-
-    def _look(self) -> None:
-        """Do what a batch needs now and then."""
-        self.cell.mailbox.note_depth()
-        if len(self.watch.took) > MOST:
-            self.watch.shorten()
-        if self.expiry is None:
-            self._watch_handler(self._step)
-
-    def _hold_if_needed(self) -> None:
-        self.hold = False
-        cell = self.cell  # looked at after the flag is down: another thread may put it up
-        if cell.paused or cell.senders or cell.mailbox.special:
-            self.hold = True
-
-    async def _next_held(self) -> Any:
-        """Do what is asked for between two messages, then take one; EMPTY to look again before that."""
-        self.current = EMPTY
-        cell = self.cell
-        if self.leaving or cell.life is not self:
-            self.leaving = True
-            return EMPTY
-        if cell.paused:
-            cell.waiter = asyncio.get_running_loop().create_future()
-            await cell.waiter
-            return EMPTY
-        cell.let_one_send()
-        self._hold_if_needed()
-        return cell.mailbox.take()
-
-    async def _handle_special(self, item: Any) -> None:
-        """Handle what is not a plain message: an envelope, a stop, or pykka's own messages."""
-        if item.__class__ is Envelope:
-            message = item.message
-            if item.reply_to is not None:
-                await self._answer(item, item.reply_to)
-                return
-            if item.unique:
-                self.cell.mailbox.uniques.discard(message)
-            if message.__class__ is Tick:
-                self.cell.ticker.taken(message.name)
-            serve = self.actor.serve_proxy if message.__class__ in _PYKKA_OWN else self.receive
-            await settled(serve(message))
-        elif item.__class__ is StopMark:
-            self.current = EMPTY
-            self.hold = True  # what comes behind it waits
-            if self.cell.mailbox.close_level(item.level):
-                self.stopped = self.leaving = self.hold = True
-                self._stop = item.envelope
-        else:
-            await settled(self.actor.serve_proxy(item))
-
-    async def _answer(self, ask: Envelope, reply: Reply[Any]) -> None:
-        if reply._value is not PENDING or (ask.deadline is not None and ask.deadline <= self.watch.since):
-            self.cell.bury(ask, Reason.EXPIRED, pykka.Timeout("the ask expired before its turn"))
-            return
-        current_ask.set(ask)
-        message = ask.message
-        try:
-            result = self.actor.serve_proxy(message) if message.__class__ in _PYKKA_OWN else self.receive(message)
-            if result.__class__ is CoroutineType:
-                result = await result
-            elif result is not None:
-                result = await settled(result)
-        except Exception as error:
-            logger.info("Exception returned from %s to caller:", self.cell.ref, exc_info=error)
-            if self._may_answer(reply):
-                reply.fail(error)
-        else:
-            if self.cell.life is self and reply._value is PENDING:
-                reply.set(result)
-            else:
-                self._may_answer(reply)
-        finally:
-            ask.over = True
-
-    def _may_answer(self, reply: Reply[Any]) -> bool:
-        if reply._value is not PENDING:
-            self.cell.late_replies += 1
-            return False
-        return self.cell.life is self  # else a fresh instance answers
-
     # deadlines of handlers
+
+    def watch_handler(self) -> None:
+        """Have somebody look whether the handler is overdue."""
+        self._watch_handler(self._step)
 
     def _watch_handler(self, seconds: float) -> None:
         if self._handler_deadline is None or self.cell.deadlines is None:

@@ -13,6 +13,7 @@ from supervisors.deadlines import FRESH
 from supervisors.envelope import Ask, Envelope
 from supervisors.mailbox import Priority
 from supervisors.reply import Reply, current_ask, on_running_loop
+from supervisors.run_queue import Doze
 
 A = TypeVar("A", bound=pykka.Actor)
 
@@ -96,9 +97,11 @@ class ActorRef(pykka.ActorRef[A]):
         outer = current_ask.get()
         if outer is not None and not outer.over:
             deadline = _nest(ask, outer)
-        inbox = cell.inbox
+        inbox, waiter = cell.inbox, cell.waiter
         if len(inbox) >= cell.mark or priority is not NORMAL:
             cell.take_in_ask(ask, priority)
+        elif waiter.__class__ is Doze and get_ident() == cell.thread and waiter.answers(ask):
+            cell.end_at(ask)
         else:
             inbox.append(ask)
             deadlines = cell.deadlines
@@ -106,7 +109,9 @@ class ActorRef(pykka.ActorRef[A]):
                 cell.wake()
                 cell.end_at(ask)
                 return ask.get(timeout=timeout) if block else ask
-            waiter = cell.waiter  # from here on what Cell.wake and Deadlines.add_ask do, without the calls
+            waiter = (
+                cell.waiter
+            )  # looked at anew; from here on what Cell.wake and Deadlines.add_ask do, without the calls
             if waiter is not None:
                 cell.waiter = None
                 if not waiter.done():

@@ -3,28 +3,27 @@
 from array import array
 
 _KEPT = 128  # times that stay for the percentiles
-MOST = 256  # from here on the loop lets it shorten
+_MOST = 256  # from here on the older ones are forgotten
 
 
 class Stopwatch:
     """How long the recent handlers took, when the present one began, how many there were."""
 
-    __slots__ = ("_forgotten", "since", "took")
+    __slots__ = ("handled", "since", "took")
 
     def __init__(self) -> None:
         self.took = array("d")  # seconds; an array, as it holds no objects
         self.since = 0.0  # on the clock of the actor
-        self._forgotten = 0
+        self.handled = 0
 
-    def shorten(self) -> None:
-        """Forget the older times."""
-        self._forgotten += len(self.took) - _KEPT
-        del self.took[:-_KEPT]
-
-    @property
-    def handled(self) -> int:
-        """How many messages were handled."""
-        return self._forgotten + len(self.took)
+    def note(self, done: int, now: float) -> None:
+        """Note that so many messages were handled since `since`, and begin anew."""
+        if done:
+            self.handled += done
+            self.took.append((now - self.since) / done)
+            if len(self.took) > _MOST:
+                del self.took[:-_KEPT]
+        self.since = now
 
     def percentiles(self, *shares: float) -> tuple[float, ...]:
         """Return how long the recent handlers took at most, for these shares of them."""

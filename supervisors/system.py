@@ -245,6 +245,11 @@ class ActorSystem:
         """
         await self._parent(name).replace(name, start)
 
+    def instance(self, name: str) -> AsyncioActor | None:
+        """Return the instance of an actor that lives now; None between two of them, and for a group."""
+        child = self._find(name)
+        return child.cell.life.actor if isinstance(child, ActorChild) and child.cell.life is not None else None
+
     def pause(self, name: str) -> None:
         """Let an actor (or all of a group) finish its handler and take no further message."""
         for cell in self._cells_of(name):
@@ -299,7 +304,10 @@ class ActorSystem:
         return trace
 
     def debug(self, actor: str, seconds: float = 3600.0) -> Trace:
-        """Log an actor at level DEBUG, with every message it handles; ends by itself. Called again, the time begins anew."""
+        """Log an actor at level DEBUG, with every message it handles; ends by itself after `seconds`, 0 = now.
+
+        Called again, the time begins anew.
+        """
         name = self.ref(actor).name
         if name in self._debugged:
             self._debugged[name].stop()

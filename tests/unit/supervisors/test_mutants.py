@@ -1,11 +1,11 @@
-"""A few mutants of the actor core, each with the tests that must notice; all of them: `mutants.py`."""
+"""A few mutants of the actor core, each with the tests that must notice; all of them: `python -m tests.unit.supervisors.mutants`."""
 
 import pytest
 
 from tests.unit.supervisors.mutants import MUTANTS, stale, survives
 
 FAST = {
-    "a crash loses its message": "test_supervision.py::test_a_message_that_keeps_killing_becomes_a_dead_letter",
+    "a crash loses its message": "test_budgets.py::test_a_message_that_keeps_killing_becomes_a_dead_letter",
     "an unfit implementation takes over": "test_replace.py",
     "a phase that hangs holds up the stop": "test_drain.py",
 }
