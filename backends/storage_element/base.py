@@ -13,12 +13,21 @@ class Checksums(msgspec.Struct, frozen=True):
     sha256: str
 
 
+READ_BACK = "read back"
+"""The method of verification that every element has: all bytes were read from the destination again."""
+
+
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy that lies whole under its temporary name; checksums were read back from the destination."""
+    """A copy that lies whole under its temporary name: size and a checksum were asked of the destination (TX-09).
+
+    `method` says how: READ_BACK, or the server's own checksum ("server sha256", "server adler32"). The checksums that the
+    destination was not asked for are those of the bytes that were sent.
+    """
 
     temporary: str
     size: int
     checksums: Checksums
+    method: str = READ_BACK
 
 
 class StorageError(Exception):
@@ -58,6 +67,12 @@ class StorageElement(Protocol):
     async def publish(self, landed: Landed, lfn: str) -> None:
         """Rename to the final name, never over an existing file: then StorageError("exists")."""
 
+    async def fetch(self, lfn: str, target: Path) -> Checksums:
+        """Copy the published file to a local file that is not there yet and return the checksums of what was written.
+
+        Raise StorageError("missing"); after any error nothing is left of `target`.
+        """
+
     async def discard(self, lfn: str, fence: str) -> None:
         """Remove the temporary file of (lfn, fence) if there is one; never a published file."""
 
@@ -66,6 +81,9 @@ class StorageElement(Protocol):
 
     async def list(self, prefix: str) -> list[tuple[str, int]]:
         """Return (lfn, size) of every published file below `prefix`, sorted by name."""
+
+    async def close(self) -> None:
+        """Let go of connections and child processes; safe to repeat. The next call opens them anew."""
 
     def local_path(self, lfn: str) -> Path | None:
         """Return where the published file can be opened on this machine, or None if it cannot."""

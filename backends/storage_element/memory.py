@@ -28,7 +28,8 @@ class MemoryStorage:
     """Published and temporary files by name. Nothing survives the process."""
 
     def __init__(self, settings: MemorySettings) -> None:
-        self._capacity = settings.capacity
+        self.capacity = settings.capacity
+        self.used = 0
         self._files: dict[str, _File] = {}
         self._temporary: dict[str, _File] = {}
 
@@ -37,6 +38,9 @@ class MemoryStorage:
         if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") or "\0" in part for part in parts[1:]):
             raise StorageError(f"{lfn!r} is no LFN: expected /name/name without . and ..", kind="permission")
         return f"memory:{lfn}"
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     def local_path(self, lfn: str) -> Path | None:
         self.pfn(lfn)
@@ -60,10 +64,19 @@ class MemoryStorage:
             raise StorageError(str(fault), kind="missing") from fault
         except OSError as fault:
             raise StorageError(str(fault), kind="transient") from fault
-        self._temporary.pop(temporary, None)
-        self._make_room(temporary, len(content))
-        self._temporary[temporary] = _File(len(content), _sums(content), content)
-        return Landed(temporary=temporary, size=len(content), checksums=_sums(content))
+        return self._land(temporary, _File(len(content), _sums(content), content))
+
+    def copy_from(self, other: "MemoryStorage", source: str, lfn: str, fence: str) -> Landed:
+        """Take a published file of another one under the temporary name of (lfn, fence), as `receive` does."""
+        found = other._files.get(other.pfn(source))
+        if found is None:
+            raise StorageError(f"{source} is not there", kind="missing")
+        return self._land(self._name(lfn, fence), found)
+
+    def _land(self, temporary: str, file: _File) -> Landed:
+        self._forget(self._temporary, temporary)
+        self._keep(self._temporary, temporary, file)
+        return Landed(temporary=temporary, size=file.size, checksums=file.checksums)
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         name = self.pfn(lfn)
@@ -75,11 +88,18 @@ class MemoryStorage:
             raise StorageError(f"{lfn} exists", kind="exists")
         self._files[name] = self._temporary.pop(landed.temporary)
 
+    async def fetch(self, lfn: str, target: Path) -> Checksums:
+        found = self._files.get(self.pfn(lfn))
+        if found is None or found.content is None:
+            raise StorageError(f"{lfn} is not there", kind="missing")
+        await asyncio.to_thread(target.write_bytes, found.content)
+        return found.checksums
+
     async def discard(self, lfn: str, fence: str) -> None:
-        self._temporary.pop(self._name(lfn, fence), None)
+        self._forget(self._temporary, self._name(lfn, fence))
 
     async def delete(self, lfn: str) -> bool:
-        return self._files.pop(self.pfn(lfn), None) is not None
+        return self._forget(self._files, self.pfn(lfn))
 
     async def list(self, prefix: str) -> list[tuple[str, int]]:
         trimmed = prefix.rstrip("/")
@@ -92,20 +112,28 @@ class MemoryStorage:
         name = self.pfn(lfn)
         if name in self._files:
             raise StorageError(f"{lfn} exists", kind="exists")
-        self._make_room(name, size)
-        self._files[name] = _File(size, checksums)
+        self._keep(self._files, name, _File(size, checksums))
+
+    def holds(self, lfn: str) -> bool:
+        """Say whether a file is published."""
+        return self.pfn(lfn) in self._files
 
     def _name(self, lfn: str, fence: str) -> str:
         if not fence or "/" in fence or "\0" in fence:
             raise StorageError(f"fence {fence!r}: expected a name without /", kind="permission")
         return f"{self.pfn(lfn)}#{fence}"
 
-    def _make_room(self, name: str, size: int) -> None:
-        if self._capacity is None:
-            return
-        used = sum(found.size for kept in (self._files, self._temporary) for found in kept.values())
-        if used + size > self._capacity:
-            raise StorageError(f"no room for {size} bytes of {name}: {used} of {self._capacity} are used", kind="space")
+    def _keep(self, where: dict[str, _File], name: str, file: _File) -> None:
+        if self.capacity is not None and self.used + file.size > self.capacity:
+            room = f"{self.used} of {self.capacity} are used"
+            raise StorageError(f"no room for {file.size} bytes of {name}: {room}", kind="space")
+        where[name] = file
+        self.used += file.size
+
+    def _forget(self, where: dict[str, _File], name: str) -> bool:
+        gone = where.pop(name, None)
+        self.used -= 0 if gone is None else gone.size
+        return gone is not None
 
 
 def _sums(content: bytes) -> Checksums:

@@ -2,9 +2,7 @@
 
 import asyncio
 import errno
-import hashlib
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +11,9 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from backends.storage_element import names
 from backends.storage_element.base import Checksums, Landed, StorageError
-
-BLOCK = 1 << 20
-"""Bytes read at once."""
+from backends.storage_element.sums import BLOCK, Sums, compare, read_through
 
 _Answer = TypeVar("_Answer")
 
@@ -50,10 +47,10 @@ class PosixStorage:
         self._root = os.path.realpath(settings.root)
 
     def pfn(self, lfn: str) -> str:
-        parts = lfn.split("/")
-        if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") or "\0" in part for part in parts[1:]):
-            raise StorageError(f"{lfn!r} is no LFN: expected /name/name without . and ..", kind="permission")
-        return self._root + lfn
+        return self._root + names.checked(lfn)
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     def local_path(self, lfn: str) -> Path | None:
         return Path(self.pfn(lfn))
@@ -62,13 +59,16 @@ class PosixStorage:
         return await _in_thread(lambda: self._size(lfn))
 
     async def checksums(self, lfn: str) -> Checksums:
-        return await _in_thread(lambda: _read_through(self._safe(lfn), uncached=False)[1])
+        return await _in_thread(lambda: _read(self._safe(lfn), uncached=False).checksums)
 
     async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
         return await _in_thread(lambda: self._receive(source, lfn, fence))
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         await _in_thread(lambda: self._publish(landed, lfn))
+
+    async def fetch(self, lfn: str, target: Path) -> Checksums:
+        return await _in_thread(lambda: _copied(self._safe(lfn), str(target), os.O_NOFOLLOW).checksums)
 
     async def discard(self, lfn: str, fence: str) -> None:
         await _in_thread(lambda: _remove(self._temporary(lfn, fence)))
@@ -77,7 +77,7 @@ class PosixStorage:
         return await _in_thread(lambda: _remove(self._safe(lfn)))
 
     async def list(self, prefix: str) -> list[tuple[str, int]]:
-        return await _in_thread(lambda: sorted(self._walk(self._root + self._folder(prefix))))
+        return await _in_thread(lambda: sorted(self._walk(self._root + names.folder(prefix))))
 
     # what runs in a thread
 
@@ -90,10 +90,8 @@ class PosixStorage:
         return path
 
     def _temporary(self, lfn: str, fence: str) -> str:
-        if not fence or "/" in fence or "\0" in fence:
-            raise StorageError(f"fence {fence!r}: expected a name without /", kind="permission")
-        folder, name = os.path.split(self._safe(lfn))
-        return os.path.join(folder, f".{name}.{fence}.part")
+        self._safe(lfn)
+        return self._root + names.temporary(lfn, fence)
 
     def _size(self, lfn: str) -> int | None:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -104,15 +102,14 @@ class PosixStorage:
         temporary = self._temporary(lfn, fence)
         _remove(temporary)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        sent = _copied(source, temporary)
         try:
-            size, sums = _copy(source, temporary)
-            back, found = _read_through(temporary, uncached=True)
-            _compare(temporary, (size, sums), (back, found))
+            back = _read(temporary, uncached=True)
+            compare(temporary, sent, back.size, back.checksums)
         except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
+            _forget(temporary)
             raise
-        return Landed(temporary=temporary, size=size, checksums=found)
+        return Landed(temporary=temporary, size=sent.size, checksums=back.checksums)
 
     def _publish(self, landed: Landed, lfn: str) -> None:
         path = self._safe(lfn)
@@ -122,10 +119,6 @@ class PosixStorage:
         os.unlink(landed.temporary)
         _sync(os.path.dirname(path))
 
-    def _folder(self, prefix: str) -> str:
-        trimmed = prefix.rstrip("/")
-        return self.pfn(trimmed)[len(self._root) :] if trimmed else ""
-
     def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
         try:
             entries = list(os.scandir(folder))
@@ -134,7 +127,7 @@ class PosixStorage:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(entry.path)
-            elif entry.is_file(follow_symlinks=False) and not _is_temporary(entry.name):
+            elif entry.is_file(follow_symlinks=False) and not names.is_temporary(entry.name):
                 yield entry.path[len(self._root) :], entry.stat(follow_symlinks=False).st_size
 
 
@@ -145,40 +138,40 @@ async def _in_thread(work: Callable[[], _Answer]) -> _Answer:
         raise StorageError(str(fault), kind=KINDS.get(fault.errno or 0, "transient")) from fault
 
 
-def _copy(source: Path, temporary: str) -> tuple[int, Checksums]:
-    adler, sha, size = 1, hashlib.sha256(), 0
-    buffer = memoryview(bytearray(BLOCK))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(source, "rb", buffering=0) as reader, open(os.open(temporary, flags, 0o644), "wb", buffering=0) as sink:
-        while count := reader.readinto(buffer):
-            block = buffer[:count]
-            adler = zlib.adler32(block, adler)
-            sha.update(block)
-            size += count
-            while block:
-                block = block[sink.write(block) :]
-        os.fsync(sink.fileno())
-    return size, Checksums(adler32=f"{adler:08x}", sha256=sha.hexdigest())
+def _copied(source: str | Path, target: str, flags: int = 0) -> Sums:
+    """Copy to a new file, flushed to disk; nothing is left of it after an error. `flags` are for opening the source."""
+    sent, buffer = Sums(), memoryview(bytearray(BLOCK))
+    write = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(source, os.O_RDONLY | flags), "rb", buffering=0) as reader:
+        descriptor = os.open(target, write, 0o644)
+        try:
+            with open(descriptor, "wb", buffering=0) as sink:
+                while count := reader.readinto(buffer):
+                    block = buffer[:count]
+                    sent.update(block)
+                    while block:
+                        block = block[sink.write(block) :]
+                os.fsync(sink.fileno())
+        except BaseException:
+            _forget(target)
+            raise
+    return sent
 
 
-def _compare(path: str, written: tuple[int, Checksums], found: tuple[int, Checksums]) -> None:
-    if found != written:
-        text = f"{path} reads back as {found[0]} bytes with adler32 {found[1].adler32}"
-        raise StorageError(f"{text}, written were {written[0]} with {written[1].adler32}", kind="integrity")
-
-
-def _read_through(path: str, *, uncached: bool) -> tuple[int, Checksums]:
-    """Return size and checksums; `uncached`: the kernel drops its pages first, so that the medium answers."""
-    adler, sha, size = 1, hashlib.sha256(), 0
-    buffer = memoryview(bytearray(BLOCK))
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as reader:
+def _read(path: str, *, uncached: bool) -> Sums:
+    """Sum a file up; `uncached`: the kernel drops its pages first, so that the medium answers."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
         if uncached:
-            os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while count := reader.readinto(buffer):
-            adler = zlib.adler32(buffer[:count], adler)
-            sha.update(buffer[:count])
-            size += count
-    return size, Checksums(adler32=f"{adler:08x}", sha256=sha.hexdigest())
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        return read_through(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _forget(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def _remove(path: str) -> bool:
@@ -195,7 +188,3 @@ def _sync(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".part")

@@ -1,26 +1,31 @@
 """What every storage element must do: the contract of backends/storage_element/base.py, run against each of them."""
 
+import asyncio
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from backends.storage_element.base import StorageElement, StorageError
-from backends.storage_element.memory import MemorySettings, MemoryStorage
-from backends.storage_element.posix import PosixSettings, PosixStorage
+from tests.real.elements import KINDS, Place, place
 
 CONTENT = os.urandom(3 * 1024 * 1024 + 17)
 LFN = "/store/unmerged/a/b.root"
 
 
-@pytest.fixture(params=["posix", "memory"])
-def element(request: pytest.FixtureRequest, tmp_path: Path) -> StorageElement:
-    if request.param == "memory":
-        return MemoryStorage(MemorySettings())
-    return PosixStorage(PosixSettings(root=str(tmp_path / "se")))
+@pytest.fixture(scope="module", params=KINDS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(request.param, tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+@pytest.fixture
+async def element(running: Place) -> AsyncIterator[StorageElement]:
+    async with running.element() as made:
+        yield made
 
 
 @pytest.fixture
@@ -152,3 +157,41 @@ async def test_the_local_path_opens_the_file_if_there_is_one(element: StorageEle
     await element.publish(await element.receive(source, LFN, "f"), LFN)
     path = element.local_path(LFN)
     assert path is None or path.read_bytes() == CONTENT
+
+
+async def test_a_fetched_file_is_the_published_one(element: StorageElement, source: Path, tmp_path: Path) -> None:
+    landed = await element.receive(source, LFN, "f")
+    await element.publish(landed, LFN)
+    target = tmp_path / "fetched"
+    assert await element.fetch(LFN, target) == landed.checksums
+    assert target.read_bytes() == CONTENT
+
+
+async def test_what_cannot_be_fetched_leaves_nothing(element: StorageElement, tmp_path: Path) -> None:
+    target = tmp_path / "fetched"
+    assert await kind_of(lambda: element.fetch(LFN, target)) == "missing"
+    assert not target.exists()
+
+
+async def test_a_closed_element_opens_again(element: StorageElement, source: Path) -> None:
+    await element.publish(await element.receive(source, LFN, "f"), LFN)
+    await element.close()
+    await element.close()
+    assert await element.size(LFN) == len(CONTENT)
+
+
+@pytest.mark.feature("TX-10")
+async def test_many_files_come_at_once_into_a_new_directory(element: StorageElement, tmp_path: Path) -> None:
+    contents = {f"/store/new/dir{n % 3}/f{n}": os.urandom(n * 100) for n in range(40)}
+
+    async def bring(lfn: str, content: bytes) -> None:
+        source = tmp_path / lfn.rpartition("/")[2]
+        source.write_bytes(content)
+        landed = await element.receive(source, lfn, "f")
+        assert landed.checksums.sha256 == hashlib.sha256(content).hexdigest()
+        await element.publish(landed, lfn)
+
+    await asyncio.gather(*(bring(lfn, content) for lfn, content in contents.items()))
+    assert dict(await element.list("/store")) == {lfn: len(content) for lfn, content in contents.items()}
+    for lfn in list(contents)[::13]:
+        assert (await element.checksums(lfn)).sha256 == hashlib.sha256(contents[lfn]).hexdigest()

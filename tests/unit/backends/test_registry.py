@@ -28,7 +28,7 @@ def test_a_third_party_registers_by_entry_point(monkeypatch: pytest.MonkeyPatch)
     ("kind", "family", "text"),
     [
         ("lokal", "batch", "no batch of kind 'lokal'; did you mean local"),
-        ("zzz", "batch", "expected one of local, simulated"),
+        ("zzz", "batch", "expected one of htcondor, local, "),
         ("local", "bach", "family is 'bach', expected one of batch"),
         ("no.such:Thing", "batch", "no.such:Thing cannot be loaded"),
         ("backends.batch.local:Nothing", "batch", "cannot be loaded"),

@@ -1,0 +1,1 @@
+"""Channels: how commands and small files reach a host."""

@@ -1,0 +1,238 @@
+"""A storage element of an XRootD server, by its own programs xrdcp and xrdfs as child processes.
+
+The Python bindings block and have a history of deadlocks (XRootD #329); a child process can be killed, with its group.
+XRootD leaves a truncated file under its final name when a writer dies: so nothing is written there but by `mv`, and what
+lies there is believed by size and checksum alone.
+"""
+
+import asyncio
+import contextlib
+import os
+import posixpath
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from backends.storage_element import child, names
+from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
+from backends.storage_element.batches import Batches, Move
+from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of, while_moved
+from backends.storage_element.xrdfs import ENVIRONMENT, Xrdfs, fault
+
+ASK_S = 60.0
+"""A question to the server may take so long, in seconds."""
+
+SLOWEST = 5_000_000
+"""Bytes a second that a server's own checksum is given time for."""
+
+_LINE = re.compile(r"^([d-])[rwxst-]{9}\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+(/.*)$")
+
+
+class XrootdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`url` names server and directory, root://host:port//store/area, to which LFNs are appended. At most `at_once` copies
+    run, each of up to 100 small files, and as many questions are asked at once."""
+
+    url: Annotated[str, Meta(pattern=r"^x?roots?://[^/\s]+//.*[^/]$|^x?roots?://[^/\s]+$")]
+    at_once: Annotated[int, Meta(ge=1)] = 4
+
+
+class XrootdStorage:
+    """Files below one directory of a server, or of a federation behind a redirector."""
+
+    def __init__(self, settings: XrootdSettings) -> None:
+        parts = urlsplit(settings.url)
+        self._server = f"{parts.scheme}://{parts.netloc}"
+        self._root = posixpath.normpath(f"/{parts.path.lstrip('/')}").rstrip("/")
+        self._xrdfs = Xrdfs(self._server, settings.at_once)
+        self._turns = asyncio.Semaphore(settings.at_once)
+        self._batches = Batches(self._upload, settings.at_once)
+
+    def pfn(self, lfn: str) -> str:
+        return self._at(self._path(lfn))
+
+    def local_path(self, lfn: str) -> Path | None:
+        self.pfn(lfn)
+        return None
+
+    async def close(self) -> None:
+        await self._xrdfs.close()
+
+    async def size(self, lfn: str) -> int | None:
+        return await self._size(self._path(lfn))
+
+    async def checksums(self, lfn: str) -> Checksums:
+        return (await self._read(self._path(lfn))).checksums
+
+    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+        temporary = self._root + names.temporary(lfn, fence)
+        size = await asyncio.to_thread(size_of, source)
+        try:
+            sent, _ = await while_moved(source, self._batches.move(source, temporary, size))
+            method = await self._verify(temporary, sent)
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                await self._remove(temporary)
+            raise
+        return Landed(temporary=self._at(temporary), size=sent.size, checksums=sent.checksums, method=method)
+
+    async def publish(self, landed: Landed, lfn: str) -> None:
+        path, temporary = self._path(lfn), landed.temporary[len(self._server) + 1 :]
+        if not landed.temporary.startswith(f"{self._server}/") or not names.beside(temporary, path):
+            raise StorageError(f"{landed.temporary} is no temporary file of {lfn}", kind="permission")
+        if await self._size(path) is not None:
+            raise StorageError(f"{lfn} exists", kind="exists")
+        await self._ask("mv", temporary, path)
+
+    async def fetch(self, lfn: str, target: Path) -> Checksums:
+        try:
+            if await asyncio.to_thread(target.exists):
+                raise StorageError(f"{target} exists", kind="exists")
+            await self._copy(self.pfn(lfn), target=_absolute(target))
+            return (await sums_of(target)).checksums
+        except BaseException:
+            forget(target)
+            raise
+
+    async def discard(self, lfn: str, fence: str) -> None:
+        await self._remove(self._root + names.temporary(lfn, fence))
+
+    async def delete(self, lfn: str) -> bool:
+        return await self._remove(self._path(lfn))
+
+    async def list(self, prefix: str) -> list[tuple[str, int]]:
+        folder = self._root + names.folder(prefix)
+        try:
+            said = await self._ask("ls", "-l", "-R", folder or "/", deadline_s=10 * ASK_S)
+        except StorageError as error:
+            if error.kind == "missing":
+                return []
+            raise
+        return sorted(self._listed(said))
+
+    def _listed(self, said: str) -> Iterator[tuple[str, int]]:
+        for line in said.splitlines():
+            found = _LINE.match(line)
+            if found and found[1] == "-" and not names.is_temporary(posixpath.basename(found[3])):
+                path = posixpath.normpath(found[3])
+                if path.startswith(f"{self._root}/"):
+                    yield path[len(self._root) :], int(found[2])
+
+    def _path(self, lfn: str) -> str:
+        return self._root + names.checked(lfn)
+
+    def _at(self, path: str) -> str:
+        return f"{self._server}/{path}"
+
+    # one child process each
+
+    async def _ask(self, *words: str, deadline_s: float = ASK_S) -> str:
+        return await self._xrdfs.ask(*words, deadline_s=deadline_s)
+
+    async def _copy(self, *sources: str, target: str) -> None:
+        command = ["xrdcp", "--nopbar", "--silent", "--posc", "--retry", "0", *sources, target]
+        async with self._turns:
+            ended = await child.run(command, env=ENVIRONMENT)
+        if ended.code:
+            raise fault(f"xrdcp {sources[0]} {target}", ended.said)
+
+    async def _upload(self, moves: Sequence[Move]) -> None:
+        """Copy to new files. Whatever stands there of an earlier try is removed, not written over: a server keeps a checksum
+        for as long as the second of the last change stays the same, and would name that of the old content."""
+        if len(moves) > 1 and await self._together(moves):
+            return
+        for move in moves:
+            try:
+                await self._new(move)
+                move.landed()
+            except StorageError as error:
+                move.failed(error)
+
+    async def _new(self, move: Move) -> None:
+        source, target = _absolute(move.source), self._at(move.target)
+        try:
+            await self._copy(source, target=target)
+        except StorageError as error:
+            if error.kind != "exists":
+                raise
+            await self._remove(move.target)
+            await self._copy(source, target=target)
+
+    async def _together(self, moves: Sequence[Move]) -> bool:
+        """Copy many files by one program for each directory, through links that have their new names; False if any failed."""
+        folders: dict[str, list[Move]] = defaultdict(list)
+        for move in moves:
+            folders[posixpath.dirname(move.target)].append(move)
+        try:
+            for folder, those in folders.items():
+                with tempfile.TemporaryDirectory(prefix="xrdcp-") as links:
+                    named = [os.path.join(links, posixpath.basename(move.target)) for move in those]
+                    for link, move in zip(named, those, strict=True):
+                        os.symlink(_absolute(move.source), link)
+                    await self._ask("mkdir", "-p", folder)
+                    await self._copy(*named, target=f"{self._at(folder)}/")
+        except StorageError:
+            return False
+        for move in moves:
+            move.landed()
+        return True
+
+    async def _size(self, path: str) -> int | None:
+        try:
+            said = await self._ask("stat", path)
+        except StorageError as error:
+            if error.kind == "missing":
+                return None
+            raise
+        found = re.search(r"^Size:\s+(\d+)$", said, re.MULTILINE)
+        if found is None:
+            raise StorageError(f"xrdfs {self._server} stat {path}: no size in {said[:200]!r}", kind="transient")
+        return None if "IsDir" in said else int(found[1])
+
+    async def _remove(self, path: str) -> bool:
+        try:
+            await self._ask("rm", path)
+        except StorageError as error:
+            if error.kind == "missing":
+                return False
+            raise
+        return True
+
+    async def _read(self, path: str) -> Sums:
+        async with self._turns:
+            sums, ended = await child.summed(
+                ["xrdcp", "--nopbar", "--silent", "--retry", "0", self._at(path), "-"], env=ENVIRONMENT
+            )
+        if ended.code:
+            raise fault(f"xrdcp {self._at(path)} -", ended.said)
+        return sums
+
+    async def _verify(self, path: str, sent: Sums) -> str:
+        """Compare what lies there with what was sent; return by which method (TX-09)."""
+        size, told = await asyncio.gather(self._size(path), self._server_sum(path, sent.size))
+        if told:
+            compare(path, sent, size, told)
+            return "server adler32"
+        found = await self._read(path)
+        compare(path, sent, found.size, found.checksums)
+        return READ_BACK
+
+    async def _server_sum(self, path: str, size: int) -> str:
+        """Return the adler32 that the server counts, or "" if it counts none."""
+        try:
+            said = await self._ask("query", "checksum", path, deadline_s=ASK_S + size / SLOWEST)
+        except StorageError:
+            return ""
+        name, _, value = said.strip().partition(" ")
+        return value.strip() if name.lower() == "adler32" else ""
+
+
+def _absolute(path: Path) -> str:
+    """Return the name of a local file as xrdcp takes it for one."""
+    return os.path.abspath(path)
