@@ -49,6 +49,8 @@ SUBMIT_REFUSED = 90007
 ABSENT = 90008
 CANCELLED = 90009
 RUNTIME_FAILED = 90010
+HOOK_UNUSABLE = 90011
+CONTROL_POINT = 90012
 
 RULES: tuple[Rule, ...] = (
     Rule(SPEC_INVALID, SPEC_INVALID, "job specification unreadable", Blame.AGENT, retry=True),
@@ -68,6 +70,8 @@ RULES: tuple[Rule, ...] = (
     Rule(MEMORY, MEMORY, "memory limit", Blame.PAYLOAD, retry=True),
     Rule(WALL_TIME, WALL_TIME, "wall time limit", Blame.PAYLOAD, retry=True),
     Rule(OUTPUT_MISSING, COUNT_MISSING, "payload left no output or no event count", Blame.PAYLOAD, retry=True),
+    Rule(HOOK_UNUSABLE, HOOK_UNUSABLE, "a hook is missing or not executable", Blame.PAYLOAD, retry=False),
+    Rule(CONTROL_POINT, CONTROL_POINT, "a control point of the steps ended the job", Blame.PAYLOAD, retry=True),
     Rule(EVENTS_DIFFER, EVENTS_DIFFER, "the output does not hold the events it should", Blame.PAYLOAD, retry=True),
     Rule(CANCELLED, CANCELLED, "cancelled on command", Blame.AGENT, retry=False),
     Rule(128 + 9, 128 + 9, "payload killed (SIGKILL)", Blame.INFRASTRUCTURE, retry=True),

@@ -1,6 +1,7 @@
 """Write the job specification that the worker runtime reads (runtime/spec.py)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from domain.job import JobType
@@ -20,12 +21,23 @@ class Assignment(NamedTuple):
     token: str
 
 
+BATCH_MARGIN_S = 600
+"""Seconds that a batch slot lasts beyond the wall time of its job: 300 from the soft to the hard signal, the rest to stage
+out (PA-320)."""
+
+
 class Surroundings(NamedTuple):
-    """What the site gives: where the sandbox archive lies (None without files), environment and stage-out rules."""
+    """What the site gives: where the sandbox archive lies (None without files), environment and stage-out rules.
+
+    A job that fails sooner than `hold_failure_s` seconds after its start waits out the rest (PA-321). `prestage`: inputs are
+    copied to the node before the first step (PA-323).
+    """
 
     sandbox: Mapping[str, str] | None
     environment: Mapping[str, str]
     stage_out: Sequence[Mapping[str, Any]]
+    hold_failure_s: float = 0.0
+    prestage: bool = False
 
 
 class MergeInput(NamedTuple):
@@ -38,6 +50,13 @@ class MergeInput(NamedTuple):
     adler32: str
 
 
+def output_names(spec: WorkflowSpec, job: int, kind: JobType, token: str) -> list[str]:
+    """Return the LFNs that an attempt may write; nobody else ever writes these."""
+    name = f"{job:010d}-{token[:12]}"
+    kinds = (True,) if kind is JobType.MERGE else (False, True)
+    return [lfn(spec, merged=merged, counter=job, name=name) for merged in kinds]
+
+
 def write(
     workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings, inputs: Sequence[MergeInput] = ()
 ) -> dict[str, Any]:
@@ -47,16 +66,12 @@ def write(
     wanted merged size takes its merged name at once (PA-503).
     """
     merging = job.type is JobType.MERGE
-    name = f"{job.job:010d}-{job.token[:12]}"
-    output: dict[str, Any] = {
-        "file": spec.output.file,
-        "lfn": lfn(spec, merged=merging, counter=job.job, name=name),
-        "count": spec.output.count,
-    }
+    names = output_names(spec, job.job, job.type, job.token)
+    output: dict[str, Any] = {"file": spec.output.file, "lfn": names[0], "count": spec.output.count}
     if merging and not spec.merge.command:
         output["count"] = "inputs"
     if not merging:
-        output["merged_lfn"] = lfn(spec, merged=True, counter=job.job, name=name)
+        output["merged_lfn"] = names[1]
         output["merged_from_bytes"] = int(spec.merge.min_fraction * spec.merge.max_bytes)
     return {
         "schema": SCHEMA,
@@ -78,7 +93,25 @@ def write(
             "disk_mb": spec.resources.disk_mb,
         },
         "stage_out_pauses_s": [60, 600],
+        **_extras(spec, job, site),
     }
+
+
+def _extras(spec: WorkflowSpec, job: Assignment, site: Surroundings) -> dict[str, Any]:
+    """What only some jobs need; left out where it is not wanted."""
+    extras: dict[str, Any] = {}
+    if site.hold_failure_s:
+        extras["hold_failure_s"] = site.hold_failure_s
+    if site.prestage:
+        extras["prestage"] = True
+    if spec.hooks and job.type is not JobType.MERGE:
+        extras["hooks"] = {name.value: file for name, file in spec.hooks.items()}
+    place = f"{spec.name}/{job.job // 1000:06d}/{job.job:010d}-{job.token[:12]}"
+    if spec.keep_logs:
+        extras["log_archive"] = {"lfn": f"/store/logs/{place}.tar.gz"}
+    if spec.keep_failed:
+        extras["store_fail"] = {"lfn": f"/store/failed/{place}-{spec.output.file}"}
+    return extras
 
 
 def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[str, Any]]:
@@ -98,9 +131,18 @@ def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[s
             "name": step.name,
             "command": [_filled(word, values) for word in step.command],
             "environment": step.environment,
+            **_flow(step, before),
         }
-        for step in steps
+        for before, step in pairwise([None, *steps])
+        if step is not None
     ]
+
+
+def _flow(step: Step, before: Step | None) -> dict[str, Any]:
+    """Return the control points and files of a step; the output of the one before it goes when this one has read it."""
+    dropped = [before.output] if before is not None and before.output and not before.keep else []
+    flow = {"before": step.before, "then": step.then, "output": step.output, "drop": dropped}
+    return {key: value for key, value in flow.items() if value}
 
 
 def _filled(word: str, values: Mapping[str, object]) -> str:

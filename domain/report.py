@@ -31,7 +31,10 @@ class StepReport(_Record, frozen=True, kw_only=True):
 
 
 class OutputReport(_Record, frozen=True, kw_only=True):
-    """A file that was staged out whole and verified."""
+    """A file that was staged out whole and verified.
+
+    The payload may tell which runs, lumi sections (by run) and branches are in it, and what it skipped of its inputs.
+    """
 
     lfn: str
     pfn: str
@@ -39,6 +42,23 @@ class OutputReport(_Record, frozen=True, kw_only=True):
     events: Count
     adler32: Adler32
     sha256: Sha256
+    parents: list[str] = []
+    runs: list[Count] = []
+    lumis: dict[str, list[Count]] = {}
+    branches: list[str] = []
+    skipped_events: Count = 0
+    skipped_files: list[str] = []
+
+
+class KeptReport(_Record, frozen=True, kw_only=True):
+    """A file that was staged out aside, to be looked at and never registered; `problem`: why it is not there."""
+
+    lfn: str
+    pfn: str = ""
+    size: Count = 0
+    adler32: str = ""
+    sha256: str = ""
+    problem: str = ""
 
 
 class InputReport(_Record, frozen=True, kw_only=True):
@@ -59,6 +79,35 @@ class ErrorReport(_Record, frozen=True, kw_only=True):
     log: str = ""
 
 
+class Timing(_Record, frozen=True, kw_only=True):
+    """Seconds that the parts of an attempt took; a part that it did not reach is 0."""
+
+    stage_in_s: float = 0.0
+    steps_s: float = 0.0
+    stage_out_s: float = 0.0
+
+
+class ResourcesUsed(_Record, frozen=True, kw_only=True):
+    """What the whole attempt used: seconds, and the most memory that its process group had at once, in MB (10**6)."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_mb: float = 0.0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """How a running attempt is doing (PA-325): `events` done, None while nobody can say; `at` UTC epoch seconds of the node."""
+
+    schema: Literal[1]
+    at: float
+    step: str
+    events: Count | None = None
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_mb: float = 0.0
+    disk_mb: float = 0.0
+
+
 class JobReport(_Record, frozen=True, kw_only=True):
     """The whole of it. Success = exit_code 0 and no errors. Times are UTC epoch seconds of the node."""
 
@@ -73,6 +122,10 @@ class JobReport(_Record, frozen=True, kw_only=True):
     inputs: list[InputReport] = []
     outputs: list[OutputReport] = []
     errors: list[ErrorReport] = []
+    timing: Timing = Timing()
+    resources: ResourcesUsed = ResourcesUsed()
+    log_archive: KeptReport | None = None
+    kept: KeptReport | None = None
     truncated: bool = False
 
 

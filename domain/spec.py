@@ -1,11 +1,13 @@
 """A workflow as people write it."""
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from domain.types import looked_at
+from runtime import plan
 
 Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$", description="letters, digits, _ . -; at most 100")
@@ -23,13 +25,19 @@ class Step(_Table, frozen=True, kw_only=True):
 
     `command` may contain the placeholders {first_event}, {events}, {last_event}, {seed}, {run}, {job}, {token},
     {output} (path of the job's output file), {inputs} (expands to one argument per input path, merge only) and
-    {sandbox} (directory of the workflow's files). `after` names the steps that must have ended well before it.
+    {sandbox} (directory of the workflow's files), {previous} (the `output` of the step before). `after` names the steps that
+    must have ended well before it. `before` and `then` are control points: lists of rules as runtime/plan.py has them. An
+    `output` is a file that the next step reads; `keep` False removes it once that has ended well.
     """
 
     name: Name = "payload"
     command: Annotated[list[str], Meta(min_length=1)]
     environment: dict[str, str] = {}
     after: list[str] = []
+    before: list[dict[str, Any]] = []
+    then: list[dict[str, Any]] = []
+    output: Name | None = None
+    keep: bool = True
     filter_efficiency: Annotated[float, Meta(gt=0, le=1)] = 1.0
     event_multiplier: Annotated[float, Meta(gt=0)] = 1.0
 
@@ -86,8 +94,21 @@ class Retry(_Table, frozen=True, kw_only=True):
     cap_s: Annotated[float, Meta(ge=0)] = 3600.0
 
 
+class Hook(StrEnum):
+    """When a program of the workflow's files runs besides the steps (PA-123); at a step it gets the step's name."""
+
+    PRE_TASK = "pre_task"
+    PRE_STEP = "pre_step"
+    POST_STEP = "post_step"
+    POST_TASK = "post_task"
+
+
 class WorkflowSpec(_Table, frozen=True, kw_only=True):
-    """What is to be produced, from how many events, by which programs, and where it goes."""
+    """What is to be produced, from how many events, by which programs, and where it goes.
+
+    `keep_logs`: each job's log and report are kept at the site as an archive (PA-324). `keep_failed`: what a failed job
+    made is kept apart and never registered (PA-322).
+    """
 
     schema: Literal[1] = 1
     name: Name
@@ -108,9 +129,15 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     dataset: Dataset = Dataset()
     resources: Resources = Resources()
     retry: Retry = Retry()
+    hooks: dict[Hook, str] = {}
+    keep_logs: bool = False
+    keep_failed: bool = False
 
     def __post_init__(self) -> None:
-        order_steps(self.steps)
+        steps = order_steps(self.steps)
+        points = [{"name": step.name, "before": step.before, "then": step.then} for step in steps]
+        if faults := plan.faults(points):
+            raise ValueError("; ".join(faults))
 
     @property
     def dataset_name(self) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from contextlib import suppress
 from typing import Any, Dict, Iterable, NamedTuple
 
 from runtime import codes, recovery, report, spool
@@ -21,20 +20,36 @@ Order = NamedTuple("Order", [("batch", str), ("token", str), ("segment", int), (
 
 
 def attend(where: Spool, order: Order, journal: int, who: str, node: str) -> int:
-    """Run a job of an accepted submission in this process, whose identity is `who`; return how that went."""
+    """Run a job of an accepted submission in this process, whose identity is `who`, if nobody has; return how that went."""
+    try:
+        if not recovery.claim(where.claim(order.batch, order.token), who):
+            return TAKEN
+    except OSError as fault:
+        sys.stderr.write("{}: {}\n".format(order.token, fault))
+        return UNSAID
+    return perform(where, order, journal, who, node)
+
+
+def perform(where: Spool, order: Order, journal: int, who: str, node: str) -> int:
+    """Run a job that this process, or the pilot that it belongs to, has claimed; return how that went."""
     directory = where.job(order.batch, order.token)
     try:
-        if not recovery.claim(directory, who):
-            return TAKEN
-        spool.append(journal, spool.line(spool.STARTED, order.token, who=who, at=time.time()))
+        spool.append(journal, spool.line(spool.STARTED, order.token, who=who, at=time.time(), node=node))
         done = Job(
-            _read(where, order), order.token, directory, os.path.join(directory, spool.LOG), where.sandboxes, node
+            _read(where, order),
+            order.token,
+            scratch=directory,
+            log=os.path.join(directory, spool.LOG),
+            sandboxes=where.sandboxes,
+            node=node,
+            heartbeat=os.path.join(directory, spool.HEARTBEAT),
         ).run()
         _say(done, order.token, directory, journal)
     except OSError as fault:
         sys.stderr.write("{}: {}\n".format(order.token, fault))
         return UNSAID
-    _tidy(directory, bool(done["exit_code"]))
+    if not _tidy(directory, bool(done["exit_code"])):
+        where.release(order.batch, order.token)
     return DONE
 
 
@@ -65,21 +80,14 @@ def _say(done: Dict[str, Any], token: str, directory: str, journal: int) -> None
         spool.append(journal, text)
 
 
-def _tidy(directory: str, failed: bool) -> None:
-    """Remove what nobody asks for any more: all but log and report, and everything if there is nothing to read."""
+def _tidy(directory: str, failed: bool) -> bool:
+    """Remove what nobody asks for any more: all but log and report; True if anything stays."""
     os.chdir("/")
     keep = {spool.REPORT}
     log = os.path.join(directory, spool.LOG)
     if failed or _size(log):
         keep.add(spool.LOG)
-    if not remove(directory, keep):
-        _unlink(directory + spool.CLAIM)
-
-
-def forget(directory: str) -> None:
-    """Remove all that an attempt left."""
-    remove(directory)
-    _unlink(directory + spool.CLAIM)
+    return remove(directory, keep)
 
 
 def remove(directory: str, keep: Iterable[str] = ()) -> bool:
@@ -101,11 +109,6 @@ def remove(directory: str, keep: Iterable[str] = ()) -> bool:
     except OSError:
         return True
     return stays
-
-
-def _unlink(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)
 
 
 def _size(path: str) -> int:

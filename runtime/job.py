@@ -1,51 +1,72 @@
 """Runs one job from its specification to its report."""
 
-import json
 import os
 import signal
 import time
 from types import FrameType
 from typing import Any, Callable, Dict, List, Optional
 
-from runtime import codes, inputs, report, sandbox, spec, step
-from runtime.checksum import Digest
+from runtime import codes, inputs, keepsakes, report, sandbox, spec
+from runtime.output import Output, concatenate
+from runtime.payload import COUNTS, Payload
 from runtime.problem import Problem, Stopped, explain
-from runtime.stage_out import StageOut
+from runtime.watch import MEGABYTE, Heart, Watch
 
-COUNTS = "PRODAGENT_COUNTS"
+HEARTBEAT_S = 60.0
+"""Seconds between two heartbeats if the specification does not say `heartbeat_s`."""
+COUNTS_FILE = ".counts.json"
+INPUTS = ".inputs"
+"""In the working directory: what the payload says of its events; prestaged inputs."""
 
 
 class Job(object):
     """One attempt. Its steps run in `scratch`, which must not exist yet, and write standard output and standard error
-    to `log`; `sandboxes` is the node's directory of unpacked sandboxes."""
+    to `log`; `sandboxes` is the node's directory of unpacked sandboxes, `heartbeat` the file that shows progress.
 
-    def __init__(self, what: Any, token: str, scratch: str, log: str, sandboxes: str, node: str) -> None:
+    `save` is handed the report when the job has ended, before what takes time and decides nothing.
+    """
+
+    def __init__(
+        self, what: Any, token: str, scratch: str, log: str, sandboxes: str, node: str, heartbeat: str
+    ) -> None:
         self.what: Dict[str, Any] = what if isinstance(what, dict) else {}
         self._faults = spec.faults(what)
         self.sandboxes = sandboxes
         self.scratch = scratch
         self.log = log
-        self.counts = scratch + "/.counts.json"
+        self.counts = os.path.join(scratch, COUNTS_FILE)
+        self.heartbeat = heartbeat
+        self.save: Callable[[Dict[str, Any]], Any] = _nothing
         number = self.what.get("job")
         number = number if isinstance(number, int) and number >= 0 else 0
         self.report = report.blank(str(self.what.get("token") or token), number, node)
-        self._stage: Optional[StageOut] = None
+        self._started = time.monotonic()
+        self._output: Optional[Output] = None
+        self._payload: Optional[Payload] = None
+        self._watch: Optional[Watch] = None
         self._step = ""
 
     def run(self) -> Dict[str, Any]:
         """Run the job; never raises, always returns a valid report."""
         stop = _obey_signals()
+        stopped = False
         try:
             try:
                 self._live()
             finally:
                 stop()
         except BaseException as fault:  # the report has to say what happened, whatever it was
-            if self._stage is not None:
-                self._stage.withdraw()
-            report.fail(self.report, explain(fault, self._step), report.tail(self.log))
-        self.report["ended_at"] = time.time()
+            stopped = isinstance(fault, Stopped)
+            if self._output is not None:
+                self._output.withdraw()
+            report.fail(self.report, explain(fault, self._where()), report.tail(self.log))
+        self._sum_up()
+        if not stopped:
+            self._linger()
         return self.report
+
+    def _where(self) -> str:
+        return (self._payload.step if self._payload and self._step == "payload" else "") or self._step
 
     def _live(self) -> None:
         if self._faults:
@@ -55,125 +76,81 @@ class Job(object):
         unpacked = sandbox.unpack(self.what.get("sandbox"), self.sandboxes)
         if unpacked:
             sandbox.show(unpacked, self.scratch)
-        self._step = "inputs"
-        self._check_inputs()
         os.chdir(self.scratch)
-        self._run_steps(unpacked or "")
-        self._step = "stage-out"
+        self._step = "inputs"
+        paths = self._bring_inputs()
+        self._clock("stage_in_s")
+        self._step = "payload"
+        self._run_payload(paths, unpacked or "")
+        self._clock("steps_s")
         if self.what.get("output"):
-            self._stage_out(self.what["output"])
+            self._step = "stage-out"
+            self._heart.beat(self._step)
+            self._output = Output(self.what, self._path(), self.counts, self.report["inputs"])
+            self.report["outputs"].append(self._output.publish(self.report["token"]))
+        self._clock("stage_out_s")
 
-    def _check_inputs(self) -> None:
+    def _clock(self, name: str) -> None:
+        timing = self.report["timing"]
+        timing[name] = round(time.monotonic() - self._started - sum(timing.values()), 6)
+
+    def _bring_inputs(self) -> List[str]:
         wanted = self.what.get("inputs") or []
-        self.report["inputs"] = inputs.check(wanted)
+        directory = os.path.join(self.scratch, INPUTS)
+        self.report["inputs"], paths = inputs.check(wanted, directory, bool(self.what.get("prestage")))
         bad = [entry for entry in self.report["inputs"] if not entry["ok"]]
         if bad:
             text = "{} of {} inputs missing or damaged: {lfn}: {problem}"
             raise Problem(codes.INPUT_UNREADABLE, text.format(len(bad), len(wanted), **bad[0]), "inputs")
+        return paths
 
-    def _run_steps(self, unpacked: str) -> None:
-        limits = step.Limits(self.what.get("limits") or {}, time.monotonic())
-        environment = dict(_inherited())
-        environment.update(self.what.get("environment") or {})
-        environment[COUNTS] = self.counts
-        for place, entry in enumerate(self.what.get("steps") or []):
-            self._step = str(entry.get("name") or "step{}".format(place + 1))
-            own = dict(environment, **entry["environment"]) if entry.get("environment") else environment
-            done = step.run(self._step, self._fill(entry["command"], unpacked), own, self.log, limits)
-            self.report["steps"].append(done)
-            self._judge(done, limits)
-        if self.what.get("concatenate") and not self.what.get("steps"):
-            self._step = "concatenate"
-            self._concatenate()
+    def _run_payload(self, paths: List[str], unpacked: str) -> None:
+        output = self.what.get("output") or {}
+        lines = self._path() if output.get("count") == "lines" else ""
+        self._heart = Heart(self.heartbeat, float(self.what.get("heartbeat_s") or HEARTBEAT_S), self.counts, lines)
+        self._watch = Watch(self.what.get("limits") or {}, time.monotonic(), self.scratch, self._heart)
+        self._payload = Payload(self.what, self.scratch, self.log, self._watch, self.report["steps"])
+        if self.what.get("steps"):
+            environment = dict(_inherited())
+            environment.update(self.what.get("environment") or {})
+            environment[COUNTS] = self.counts
+            self._payload.run(environment, paths, unpacked)
+        elif self.what.get("concatenate"):
+            self._payload.step = "concatenate"
+            concatenate(paths, self._path())
 
-    def _judge(self, done: Dict[str, Any], limits: step.Limits) -> None:
-        number, code = done.get("signal"), done.get("exit_code")
-        if not number and not code:
-            return
-        if limits.code:
-            raise Problem(limits.code, limits.text, self._step)
-        if _free_bytes(self.scratch) < step.MEGABYTE:
-            raise Problem(codes.NODE_DISK_FULL, "no space left on the node at {}".format(self.scratch), self._step)
-        if number:
-            raise Problem(codes.SIGNALLED + number, "killed by signal {}".format(number), self._step)
-        raise Problem(int(code or 1), "exit code {}".format(code), self._step)
-
-    def _fill(self, command: List[str], unpacked: str) -> List[str]:
-        words: List[str] = []
-        for word in command:
-            if word == "{inputs}":
-                words.extend(entry["path"] for entry in self.what.get("inputs") or [])
-            elif "{" in word:
-                words.append(word.replace("{output}", self._output_path()).replace("{sandbox}", unpacked))
-            else:
-                words.append(word)
-        return words
-
-    def _output_path(self) -> str:
+    def _path(self) -> str:
         return os.path.join(self.scratch, (self.what.get("output") or {}).get("file") or "")
 
-    def _concatenate(self) -> None:
-        with open(self._output_path(), "xb", buffering=0) as sink:
-            for entry in self.what.get("inputs") or []:
-                with open(entry["path"], "rb", buffering=0) as source:
-                    while os.sendfile(sink.fileno(), source.fileno(), None, 1 << 24):
-                        pass
+    def _sum_up(self) -> None:
+        wall = round(time.monotonic() - self._started, 6)
+        self.report["resources"] = {"wall_s": wall, "cpu_s": 0.0, "memory_mb": 0.0}
+        if self._watch is not None:
+            self.report["resources"].update(
+                cpu_s=round(self._watch.cpu, 6), memory_mb=round(self._watch.peak / MEGABYTE, 3)
+            )
+        self.report["ended_at"] = time.time()
+        self.save(self.report)
 
-    def _stage_out(self, output: Dict[str, Any]) -> None:
-        path = self._output_path()
-        if not os.path.isfile(path):
-            raise Problem(codes.OUTPUT_MISSING, "the payload left no file {}".format(output["file"]), "stage-out")
-        events = self._events_known(output["count"])
-        expected = self._events_in() if self.what.get("type") == "merge" else None
-        lfn = output["lfn"]
-        if output.get("merged_lfn") and os.stat(path).st_size >= output.get("merged_from_bytes", float("inf")):
-            lfn = output["merged_lfn"]  # large enough to need no merge
-        counted: List[int] = []
-
-        def accept(digest: Digest) -> None:
-            number = digest.lines if events is None else events
-            counted[:] = [number]
-            if expected is not None and number != expected:
-                text = "{} events in the inputs, {} in the output".format(expected, number)
-                raise Problem(codes.EVENTS_DIFFER, text, "stage-out")
-
-        self._stage = StageOut(self.report["token"], self.what.get("stage_out_pauses_s") or [], accept)
-        placed = self._stage.run(path, lfn, self.what["stage_out"])
-        self.report["outputs"].append(
-            {
-                "lfn": lfn,
-                "pfn": placed.pfn,
-                "size": placed.digest.size,
-                "events": counted[0],
-                "adler32": placed.digest.adler32,
-                "sha256": placed.digest.sha256,
-            }
-        )
-
-    def _events_in(self) -> int:
-        return sum(int(entry["events"]) for entry in self.report["inputs"])
-
-    def _events_known(self, count: str) -> Optional[int]:
-        """Return the events as counted without reading the output, or None if its lines are to be counted."""
-        if count == "lines":
-            return None
-        if count == "inputs":
-            return self._events_in()
+    def _linger(self) -> None:
+        """Keep what is to be kept; then wait, if the job failed so fast that its node may be a black hole (PA-321)."""
+        failed = bool(self.report["exit_code"])
+        keeps = self.what.get("log_archive") or (failed and self.what.get("store_fail"))
+        left = float(self.what.get("hold_failure_s") or 0) - (time.monotonic() - self._started) if failed else 0.0
+        if self._faults or (not keeps and left <= 0):
+            return
+        stop = _obey_signals()
         try:
-            with open(self.counts) as source:
-                counts: Dict[str, Any] = json.load(source)
-                events = counts["events"]
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            text = "no event count in the file that ${} names: {!r}".format(COUNTS, fault)
-            raise Problem(codes.COUNT_MISSING, text, "stage-out") from fault
-        if not isinstance(events, int) or isinstance(events, bool) or events < 0:
-            raise Problem(codes.COUNT_MISSING, "the event count is {!r}, expected a number".format(events), "stage-out")
-        return int(events)
-
-
-def _free_bytes(directory: str) -> int:
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+            try:
+                if failed:
+                    keepsakes.store_fail(self.report, self.what, self._path())
+                keepsakes.archive(self.report, self.what, self.log, self.scratch)
+                time.sleep(max(0.0, left))
+            finally:
+                stop()
+        except Stopped:
+            pass
+        self.report["ended_at"] = time.time()
 
 
 _environment: Dict[str, str] = {}
@@ -181,6 +158,10 @@ _unstopped: List[bool] = []
 _obeying: List[bool] = []
 """Of this process, which may run one job after another: what it inherited, once read; that a job is running and was not
 told to stop; that the handlers are in place."""
+
+
+def _nothing(_: Dict[str, Any]) -> None:
+    pass
 
 
 def _inherited() -> Dict[str, str]:

@@ -10,59 +10,23 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Deque, Dict, List, Optional, Set
+from typing import Any, Deque, Dict, List, Optional
 
 from runtime import attempt, process, recovery
-from runtime.attempt import Order
+from runtime.adopted import Adopted
+from runtime.entry import Entry
 from runtime.journal import Journal
 from runtime.recovery import Batch, Past
 from runtime.spool import Spool
-from runtime.worker import Worker
+from runtime.staff import Over, Staff
 
-KILL_AFTER = 10.0
-"""Seconds that a cancelled job has to end by itself."""
 SWEEP = 5.0
 """Seconds between two looks at the inbox when nobody wakes the daemon."""
 RETRY = 0.5
 """Seconds until something is tried again that no event tells of."""
-
-
-JOBS_PER_WORKER = 1000
-"""A worker process that has served so many is replaced by a fresh one."""
 MAX_LOSSES = 3
 """A job whose workers die so often before they have begun it is given up."""
 GONE = "the runtime is gone and left no report"
-
-
-class Entry(object):
-    """One job of the node that has not ended; `pid` of who runs it, `handle` on it if an earlier daemon started it."""
-
-    __slots__ = (
-        "batch",
-        "cancelled",
-        "cores",
-        "handle",
-        "kill_at",
-        "length",
-        "losses",
-        "offset",
-        "over",
-        "pid",
-        "token",
-    )
-
-    def __init__(self, token: str, cores: int, batch: Batch, offset: int, length: int) -> None:
-        self.token = token
-        self.cores = cores
-        self.batch = batch
-        self.offset = offset
-        self.length = length
-        self.pid = 0
-        self.handle = -1
-        self.losses = 0
-        self.cancelled = False
-        self.over = False
-        self.kill_at: Optional[float] = None
 
 
 class Node(object):
@@ -77,11 +41,6 @@ class Node(object):
         self.journal = Journal(where)
         self.entries: Dict[str, Entry] = {}
         self.waiting: Deque[Entry] = collections.deque()
-        self.idlers: List[Worker] = []
-        self.workers: Dict[int, Worker] = {}
-        self.running: Dict[int, Entry] = {}
-        self.adopted: Dict[int, Entry] = {}
-        self.dying: Set[Entry] = set()
         self.used = 0
         self.past: Optional[Past] = None
         self.stopping = False
@@ -91,9 +50,10 @@ class Node(object):
         """Work until there was nothing to do for `idle` seconds, or SIGTERM; running jobs outlive the daemon."""
         gc.disable()  # a collection would touch every page that the forked processes share
         self.wake = os.open(self.where.wake, os.O_RDWR | os.O_NONBLOCK)
-        self.lock = lock
         self.poller = select.poll()
         self.poller.register(self.wake, select.POLLIN)
+        self.staff = Staff(self.where, self.poller, [self.wake, lock], self.boot, self.host)
+        self.adopted = Adopted(self.where, self.poller, self.boot)
         signal.signal(signal.SIGTERM, self._stop)
         try:
             self._recover()
@@ -101,8 +61,8 @@ class Node(object):
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self.journal.close()
-            for descriptor in [self.wake] + list(self.workers):
-                os.close(descriptor)
+            self.staff.dismiss()
+            os.close(self.wake)
 
     def _stop(self, *_: Any) -> None:
         self.stopping = True
@@ -110,6 +70,7 @@ class Node(object):
 
     def _loop(self) -> None:
         busy = time.monotonic()
+        dying = False
         while not self.stopping:
             if self.look:
                 self.look = False
@@ -121,20 +82,19 @@ class Node(object):
                 busy = now
             elif now - busy >= self.idle:
                 return
-            restless = not said or self.dying or any(entry.handle < 0 for entry in self.adopted.values())
-            pause = RETRY if restless else max(0.0, min(SWEEP, busy + self.idle - now))
-            self._listen(pause)
-            if self.adopted:
-                self._look_after_adopted()
-            if self.dying:
-                self._kill_overdue()
+            restless = not said or dying or self.adopted.unwatched()
+            self._listen(RETRY if restless else max(0.0, min(SWEEP, busy + self.idle - now)))
+            self._look_after_adopted()
+            dying = self.staff.kill_overdue()
 
     def _listen(self, pause: float) -> None:
         heard = self.poller.poll(pause * 1000)
         self.look = self.look or not heard
         for descriptor, _ in heard:
-            if descriptor in self.workers:
-                self._hear(self.workers[descriptor])
+            if self.staff.employs(descriptor):
+                over = self.staff.hear(descriptor)
+                if over is not None:
+                    self._judge(over)
             elif descriptor == self.wake:
                 self.look = True
                 os.read(descriptor, 65536)
@@ -176,7 +136,7 @@ class Node(object):
 
     def _place(self, entry: Entry) -> None:
         """Find out where a job stands that an earlier daemon may have started."""
-        who = recovery.claim_of(self.where.job(entry.batch.name, entry.token))
+        who = recovery.claim_of(self.where.claim(entry.batch.name, entry.token))
         if who is None:
             if entry.batch.boot == self.boot:
                 self.waiting.append(entry)
@@ -198,15 +158,8 @@ class Node(object):
         self._end(entry, signal=int(signal.SIGKILL), reason="cancelled" if entry.cancelled else GONE)
 
     def _adopt(self, entry: Entry, pid: int) -> None:
-        entry.pid = pid
         self.used += entry.cores
-        self.adopted[pid] = entry
-        if hasattr(os, "pidfd_open"):
-            try:
-                entry.handle = os.pidfd_open(pid)
-                self.poller.register(entry.handle, select.POLLIN)
-            except OSError:
-                pass
+        self.adopted.take(entry, pid)
 
     def _ended_by_itself(self, entry: Entry) -> bool:
         if self.past is None:
@@ -219,17 +172,12 @@ class Node(object):
         return False
 
     def _look_after_adopted(self) -> None:
-        for pid, entry in list(self.adopted.items()):
-            who = recovery.claim_of(self.where.job(entry.batch.name, entry.token))
-            if who is not None and process.alive(who, self.boot) == pid:
-                continue
-            del self.adopted[pid]
+        if not self.adopted:
+            return
+        for entry, who in self.adopted.gone():
             self.used -= entry.cores
-            if entry.handle >= 0:
-                self.poller.unregister(entry.handle)
-                os.close(entry.handle)
             if not self._ended_by_itself(entry):
-                self._bury(entry, who or "")
+                self._bury(entry, who)
         if not self.adopted:
             self.past = None
 
@@ -274,21 +222,11 @@ class Node(object):
             entry = self.entries.get(token)
             if entry is None or entry.cancelled:
                 continue
-            if not entry.pid and recovery.claim(self.where.job(entry.batch.name, token), "cancelled"):
+            if not entry.pid and recovery.claim(self.where.claim(entry.batch.name, token), "cancelled"):
                 self._end(entry, reason="cancelled")
             elif entry.pid:
-                entry.cancelled = True
-                entry.kill_at = time.monotonic() + KILL_AFTER
-                self.dying.add(entry)
-                process.kill(entry.pid, signal.SIGUSR1)
+                self.staff.cancel(entry)
         os.unlink(path)
-
-    def _kill_overdue(self) -> None:
-        for entry in list(self.dying):
-            if entry.over:
-                self.dying.discard(entry)
-            elif entry.kill_at is not None and time.monotonic() >= entry.kill_at:
-                process.kill_session(entry.pid)
 
     # the jobs themselves
 
@@ -310,40 +248,19 @@ class Node(object):
             self.waiting.popleft()
 
     def _start(self, entry: Entry, cores: int) -> None:
-        if self.idlers:
-            worker = self.idlers.pop()
-        else:
-            worker = Worker(self.where, [self.wake, self.lock] + list(self.workers), self.boot, self.host)
-            self.workers[worker.channel] = worker
-            self.poller.register(worker.channel, select.POLLIN)
-        batch = entry.batch
-        worker.give(Order(batch.name, entry.token, batch.segment, entry.offset, entry.length))
-        entry.pid = worker.pid
+        self.staff.give(entry)
         entry.cores = cores
         self.used += cores
-        self.running[worker.pid] = entry
 
-    def _hear(self, worker: Worker) -> None:
-        """A worker's job is over, or the worker is."""
-        answer = worker.answer()
-        entry = self.running.pop(worker.pid, None)
-        if answer is None or worker.served >= JOBS_PER_WORKER:
-            self.poller.unregister(worker.channel)
-            del self.workers[worker.channel]
-            if worker in self.idlers:
-                self.idlers.remove(worker)
-            status = worker.bury()
-        else:
-            self.idlers.append(worker)
-        if entry is None:
-            return
+    def _judge(self, over: Over) -> None:
+        """A worker has come back from a job, or has died of it."""
+        entry = over.entry
         self.used -= entry.cores
-        if answer is None:
-            process.kill_session(worker.pid)
-            self._lose(entry, status)
-        elif answer == attempt.DONE:
+        if over.answer is None:
+            self._lose(entry, over.status)
+        elif over.answer == attempt.DONE:
             self._finish(entry)
-        elif answer == attempt.TAKEN:
+        elif over.answer == attempt.TAKEN:
             entry.pid = 0
             self._place(entry)
         else:
@@ -353,7 +270,7 @@ class Node(object):
         """The process that ran a job is dead."""
         reason = "cancelled" if entry.cancelled else GONE
         entry.losses += 1
-        begun = recovery.claim_of(self.where.job(entry.batch.name, entry.token)) is not None
+        begun = recovery.claim_of(self.where.claim(entry.batch.name, entry.token)) is not None
         if not begun and not entry.cancelled and entry.losses < MAX_LOSSES:
             entry.pid = 0
             self.waiting.appendleft(entry)

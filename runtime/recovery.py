@@ -26,11 +26,14 @@ class Batch(object):
         self.fresh = False
 
     def header(self) -> Dict[str, Any]:
-        """Return the first line: `slots`, `idle_s` and `jobs`, plus `start`, where the specifications begin."""
+        """Return the first line: `slots`, `idle_s` and `jobs`, plus `start`, where the specifications begin.
+
+        A job is its token, its cores, the length of its specification; for pilots also memory in MB and wall time in seconds.
+        """
         with open(self.path, "rb") as source:
             text = source.readline()
         header = dict(json.loads(text.decode()), start=len(text))
-        header["jobs"] = [(str(token), int(cores), int(length)) for token, cores, length in header["jobs"]]
+        header["jobs"] = [(str(job[0]), *(int(number) for number in job[1:])) for job in header["jobs"]]
         return header
 
 
@@ -77,23 +80,26 @@ def _token(text: bytes, event: str) -> Optional[str]:
     return None
 
 
-def claim_of(directory: str) -> Optional[str]:
-    """Return who claimed the attempt of this directory, or None if nobody did."""
+def claim_of(path: str) -> Optional[str]:
+    """Return who made the claim at `path`, or None if nobody did."""
     try:
-        return os.readlink(directory + spool.CLAIM)
+        return os.readlink(path)
     except OSError:
         return None
 
 
-def claim(directory: str, who: str) -> bool:
-    """Take the attempt of this directory for `who`, for good; False if it is taken."""
+def claim(path: str, who: str) -> bool:
+    """Make the claim at `path` for `who`, for good; False if it is somebody else's.
+
+    A network file system may repeat a call whose answer was lost: what stands there in our own name is ours.
+    """
     try:
-        os.symlink(who, directory + spool.CLAIM)
+        os.symlink(who, path)
     except FileExistsError:
-        return False
+        return claim_of(path) == who
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
-        return claim(directory, who)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return claim(path, who)
     return True
 
 

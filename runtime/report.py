@@ -3,8 +3,9 @@
 import json
 import os
 import time
-from typing import Any, Dict
+from typing import Any, Dict, List
 
+from runtime import codes
 from runtime.problem import Problem
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -28,6 +29,7 @@ def blank(token: str, job: int, node: str) -> Dict[str, Any]:
         "inputs": [],
         "outputs": [],
         "errors": [],
+        "timing": {},
     }
 
 
@@ -38,16 +40,43 @@ def fail(report: Dict[str, Any], problem: Problem, log: str = "") -> None:
     report["errors"].append({"code": problem.code, "step": problem.step, "text": problem.text[:LOG_BYTES], "log": log})
 
 
+def never_updated(token: str, job: int, node: str) -> Dict[str, Any]:
+    """Return the report that stands until the job has ended: what is found if the runtime itself is killed."""
+    report = blank(token, job, node)
+    fail(report, Problem(codes.NEVER_UPDATED, "the runtime began and has not ended: killed, or still running"))
+    return report
+
+
 def encode(report: Dict[str, Any]) -> bytes:
-    """Return the report as JSON of at most MAX_BYTES; what had to go is marked by `truncated`."""
+    """Return the report as JSON of at most MAX_BYTES; what had to go is marked by `truncated`.
+
+    Logs go first, then good inputs and parents, then all but the first hundred of everything.
+    """
     raw = _encode(report).encode()
     if len(raw) <= MAX_BYTES:
         return raw
-    bad = [entry for entry in report["inputs"] if not entry["ok"]]
-    short = dict(report, truncated=True, inputs=bad[:1000], steps=report["steps"][:1000])
-    errors = report["errors"][:100]
-    short["errors"] = [dict(error, log=error["log"][-1000:], text=error["text"][:1000]) for error in errors]
-    return _encode(short).encode()
+    short = dict(report, truncated=True, inputs=[entry for entry in report["inputs"] if not entry["ok"]][:1000])
+    short["steps"] = report["steps"][:1000]
+    short["outputs"] = [{key: output[key] for key in output if key not in _LONG} for output in report["outputs"]]
+    short["errors"] = [
+        dict(error, log=error["log"][-1000:], text=error["text"][:1000]) for error in report["errors"][:100]
+    ]
+    raw = _encode(short).encode()
+    if len(raw) <= MAX_BYTES:
+        return raw
+    short.update(inputs=_cut(short["inputs"]), steps=_cut(short["steps"]), log_archive=None, kept=None)
+    return _encode({key: value for key, value in short.items() if value is not None}).encode()
+
+
+_LONG = ("parents", "lumis", "branches", "skipped_files")
+
+
+def _cut(entries: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Return the first hundred, with no text longer than 1000 letters."""
+    return [
+        {key: value[:1000] if isinstance(value, str) else value for key, value in entry.items()}
+        for entry in entries[:100]
+    ]
 
 
 def write(path: str, raw: bytes) -> None:

@@ -26,9 +26,8 @@ INLINE_BYTES = 256 * 1024
 """A larger report lies in the attempt's directory and not in the journal."""
 REPORT = ".report.json"
 LOG = ".payload.log"
-"""Both in the attempt's directory."""
-CLAIM = ".claim"
-"""Appended to the name of the attempt's directory."""
+HEARTBEAT = ".heartbeat.json"
+"""All in the attempt's directory."""
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -62,6 +61,15 @@ class Spool(object):
 
     def job(self, batch: str, token: str) -> str:
         return os.path.join(self.jobs, batch[:2], batch, token)
+
+    def claim(self, batch: str, token: str) -> str:
+        """Return where the claim of an attempt is made: a symbolic link to the name of who may run it."""
+        return self.job(batch, token) + ".claim"
+
+    def release(self, batch: str, token: str) -> None:
+        """Forget the claim of an attempt that is over and in the journal."""
+        with suppress(OSError):
+            os.unlink(self.claim(batch, token))
 
     def segments(self) -> List[int]:
         """Return the numbers of the journal's segments, oldest first."""

@@ -1,12 +1,13 @@
-"""Brings an output to a storage element: whole, verified, under its final name, or not at all."""
+"""Brings a file to a storage element: whole, verified, under its final name, or not at all."""
 
 import os
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from runtime import codes
-from runtime.checksum import BLOCK, Digest, digest_of
+from runtime.checksum import Digest
+from runtime.mover import Mover, open_mover
 from runtime.problem import Problem
 
 TRIES = 3
@@ -14,17 +15,23 @@ TRIES = 3
 STEP = "stage-out"
 
 Placed = NamedTuple("Placed", [("pfn", str), ("digest", Digest)])
-"""An output under its final name."""
+"""A file under its final name."""
+
+Mine = NamedTuple("Mine", [("mover", Mover), ("temporary", str), ("pfn", str), ("identity", str), ("digest", Digest)])
+"""A file that this attempt has published, or was about to."""
 
 
 class StageOut(object):
-    """The way out of one attempt's output. `accept` sees the copy's digest before anything is published."""
+    """The way out of one attempt's files. `accept` sees a file's digest before anything is published."""
 
-    def __init__(self, token: str, pauses: Sequence[float], accept: Callable[[Digest], None]) -> None:
+    def __init__(
+        self, token: str, pauses: Sequence[float], accept: Callable[[Digest], None], tries: int = TRIES
+    ) -> None:
         self._token = token
         self._pauses = pauses
         self._accept = accept
-        self._mine: List[Tuple[str, int]] = []
+        self._tries = tries
+        self._mine: List[Mine] = []
 
     def run(self, source: str, lfn: str, rules: Sequence[Dict[str, Any]]) -> Placed:
         """Copy `source` by the first rule that works.
@@ -34,11 +41,12 @@ class StageOut(object):
         failures: List[str] = []
         code = codes.STAGE_OUT
         for rule in rules:
-            for attempt in range(TRIES):
+            mover = open_mover(rule)
+            for attempt in range(self._tries):
                 if attempt and self._pauses:
                     time.sleep(self._pauses[min(attempt, len(self._pauses)) - 1])
                 try:
-                    return self._place(source, str(rule["root"]).rstrip("/") + lfn, bool(rule.get("sync", True)))
+                    return self._place(mover, source, mover.pfn(lfn))
                 except OSError as fault:
                     failures.append(str(fault))
                 except _Damaged as fault:
@@ -48,70 +56,66 @@ class StageOut(object):
 
     def withdraw(self) -> None:
         """Remove what this attempt published, unless another file has that name by now."""
-        for pfn, inode in self._mine:
+        for mine in self._mine:
             with suppress(OSError):
-                if os.stat(pfn).st_ino == inode:
-                    os.unlink(pfn)
+                if _is_mine(mine):
+                    mine.mover.remove(mine.pfn)
 
-    def _place(self, source: str, pfn: str, sync: bool) -> Placed:
+    def _place(self, mover: Mover, source: str, pfn: str) -> Placed:
         folder, name = os.path.split(pfn)
-        temporary = os.path.join(folder, ".{}.{}.part".format(name, self._token))
+        temporary = "{}/.{}.{}.part".format(folder, name, self._token) if mover.renames else pfn
+        if not mover.renames and mover.exists(pfn):
+            return self._adopt(mover, source, pfn)
+        published = False
         try:
-            digest = _copy(source, temporary, sync)
-            back = digest_of(temporary, uncached=sync)
-            if not back.same(digest):
-                text = "{} reads back as {} bytes with adler32 {}, written were {} with {}"
-                raise _Damaged(text.format(temporary, back.size, back.adler32, digest.size, digest.adler32))
+            digest = mover.put(source, temporary)
+            _verify(mover, temporary, digest)
             self._accept(digest)
-            self._publish(temporary, pfn, digest)
-            if sync:
-                _sync(folder)
+            self._mine.append(Mine(mover, temporary, pfn, mover.identity(temporary), digest))
+            published = not mover.renames or self._publish(mover, temporary, pfn, digest)
         finally:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(temporary)
+            if mover.renames or not published:
+                with suppress(OSError):
+                    mover.remove(temporary)
         return Placed(pfn, digest)
 
-    def _publish(self, temporary: str, pfn: str, digest: Digest) -> None:
-        self._mine.append((pfn, os.stat(temporary).st_ino))
+    def _publish(self, mover: Mover, temporary: str, pfn: str, digest: Digest) -> bool:
         try:
-            os.link(temporary, pfn)
+            mover.publish(temporary, pfn)
         except FileExistsError:
-            if not digest_of(pfn).same(digest):
-                text = "{} exists with another content and is not overwritten".format(pfn)
-                raise Problem(codes.STAGE_OUT, text, STEP) from None
+            self._mine.pop()
+            _same_or_refused(mover, pfn, digest)
+        return True
+
+    def _adopt(self, mover: Mover, source: str, pfn: str) -> Placed:
+        digest = mover.digest(source)
+        self._accept(digest)
+        _same_or_refused(mover, pfn, digest)
+        return Placed(pfn, digest)
+
+
+def _same_or_refused(mover: Mover, pfn: str, digest: Digest) -> None:
+    if not mover.reads or not mover.read_back(pfn).same(digest):
+        raise Problem(codes.STAGE_OUT, "{} exists with another content and is not overwritten".format(pfn), STEP)
+
+
+def _verify(mover: Mover, temporary: str, digest: Digest) -> None:
+    if not mover.reads:
+        return
+    back = mover.read_back(temporary)
+    if not back.same(digest):
+        text = "{} reads back as {} bytes with adler32 {}, written were {} with {}"
+        raise _Damaged(text.format(temporary, back.size, back.adler32, digest.size, digest.adler32))
+
+
+def _is_mine(mine: Mine) -> bool:
+    """Return whether the published file is the one of this attempt; in the middle of publishing it may be nobody's."""
+    if mine.identity:
+        return mine.mover.identity(mine.pfn) == mine.identity
+    if mine.temporary != mine.pfn and mine.mover.exists(mine.temporary):
+        return False
+    return not mine.mover.reads or mine.mover.read_back(mine.pfn).same(mine.digest)
 
 
 class _Damaged(Exception):  # noqa: N818
     pass
-
-
-def _copy(source: str, temporary: str, sync: bool) -> Digest:
-    digest = Digest()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with open(source, "rb", buffering=0) as reader:
-        try:
-            sink = os.open(temporary, flags, 0o644)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(temporary), exist_ok=True)
-            sink = os.open(temporary, flags, 0o644)
-        try:
-            block = reader.read(BLOCK)
-            while block:
-                digest.update(block)
-                view = memoryview(block)
-                while view:
-                    view = view[os.write(sink, view) :]
-                block = reader.read(BLOCK)
-            if sync:
-                os.fsync(sink)
-        finally:
-            os.close(sink)
-    return digest
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import List, Optional
+from typing import Callable, List, Optional, Tuple
 
 from runtime import attempt, process
 from runtime.attempt import Order
@@ -24,13 +24,17 @@ class Worker(object):
 
     __slots__ = ("channel", "pid", "served")
 
-    def __init__(self, where: Spool, inherited: List[int], boot: str, node: str) -> None:
-        """Fork the process; `inherited` are the daemon's descriptors that it must not keep."""
+    def __init__(self, where: Spool, inherited: List[int], boot: str, node: str, tied: str = "") -> None:
+        """Fork the process; `inherited` are the daemon's descriptors that it must not keep.
+
+        `tied`: the name of the pilot that it belongs to; its claims carry it, and when the pilot dies it is told to stop.
+        """
         self.served = 0
         ours, theirs = socket.socketpair()
+        employer = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _be(where, theirs.detach(), inherited + [ours.fileno()], boot, node)
+            _be(where, theirs.detach(), inherited + [ours.fileno()], boot, node, (tied, employer))
         theirs.close()
         self.channel = ours.detach()
 
@@ -54,21 +58,28 @@ class Worker(object):
         return os.waitpid(self.pid, 0)[1]
 
 
-def _be(where: Spool, channel: int, inherited: List[int], boot: str, node: str) -> None:
+def _be(where: Spool, channel: int, inherited: List[int], boot: str, node: str, tied: Tuple[str, int]) -> None:
     try:
         os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        who = process.identity(os.getpid(), boot)
+        if tied[0]:
+            who = "{}/{}".format(tied[0], who)
+            process.end_with_parent(tied[1])
+        process.adopt_strays()
         for descriptor in inherited:
             os.close(descriptor)
         gc.enable()
-        _serve(where, channel, process.identity(os.getpid(), boot), node)
+        _serve(where, channel, who, node, attempt.perform if tied[0] else attempt.attend)
     except BaseException:  # nothing may return into the daemon's loop
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)
 
 
-def _serve(where: Spool, channel: int, who: str, node: str) -> None:
+def _serve(where: Spool, channel: int, who: str, node: str, run: Callable[[Spool, Order, int, str, str], int]) -> None:
     journal = Journal(where)
     current = 0
     while True:
@@ -79,7 +90,7 @@ def _serve(where: Spool, channel: int, who: str, node: str) -> None:
         if order.segment != current:
             journal.close()
             current = order.segment
-        status = attempt.attend(where, order, journal.descriptor(order.segment), who, node)
+        status = run(where, order, journal.descriptor(order.segment), who, node)
         try:
             os.write(channel, bytes([status]))
         except OSError:

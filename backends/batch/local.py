@@ -29,7 +29,9 @@ from backends.batch.base import (
     Verdict,
 )
 from backends.batch.local_journal import LocalJournal
-from runtime.attempt import forget
+from backends.batch.watching import Glimpse, heartbeat
+from runtime.attempt import remove
+from runtime.desk import glimpse
 from runtime.spool import Spool
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -95,6 +97,9 @@ class LocalBatch:
 
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         return await self._do(lambda: self._fetch(tokens))
+
+    async def watch(self, tokens: Sequence[str], tail: int = 0) -> dict[str, Glimpse]:
+        return await self._do(lambda: self._watch(tokens, tail))
 
     async def clean(self, tokens: Sequence[str]) -> None:
         await self._do(lambda: self._clean(tokens))
@@ -214,12 +219,23 @@ class LocalBatch:
                 reports[token] = raw
         return reports
 
+    def _watch(self, tokens: Sequence[str], tail: int) -> dict[str, Glimpse]:
+        self._journal.read()
+        known = [self._journal.attempts[token] for token in tokens if token in self._journal.attempts]
+        shown = {}
+        for attempt in known:
+            if attempt.state is BatchState.RUNNING:
+                beat, log = glimpse(self._where.job(attempt.batch, attempt.token), tail)
+                shown[attempt.token] = Glimpse(heartbeat(beat), (log or "").encode())
+        return shown
+
     def _clean(self, tokens: Sequence[str]) -> None:
         self._journal.read()
         known = [self._journal.attempts[token] for token in dict.fromkeys(tokens) if token in self._journal.attempts]
         ended = [attempt for attempt in known if attempt.state is BatchState.ENDED]
         for attempt in ended:
-            forget(self._where.job(attempt.batch, attempt.token))
+            remove(self._where.job(attempt.batch, attempt.token))
+            self._where.release(attempt.batch, attempt.token)
         for batch in {attempt.batch for attempt in ended}:
             try:
                 os.rmdir(self._where.batch_directory(batch))

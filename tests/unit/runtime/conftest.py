@@ -86,13 +86,14 @@ class Bench:
     def report(self) -> JobReport:
         return decode_report((self.directory / "report.json").read_bytes())
 
-    def sandbox(self, **files: str) -> dict[str, str]:
+    def sandbox(self, mode: int = 0o644, **files: str) -> dict[str, str]:
         """Return the sandbox entry of an archive that holds these files, `name_py` standing for name.py."""
         archive = self.outside / "sandbox.tar.gz"
         with tarfile.open(archive, "w:gz") as pack:
             for name, text in files.items():
                 path = self.outside / name.replace("_", ".")
                 path.write_text(text)
+                path.chmod(mode)
                 pack.add(path, path.name)
         return {"path": str(archive), "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()}
 

@@ -6,8 +6,18 @@ import msgspec
 import pytest
 
 from domain.exit_codes import RULES
-from domain.report import ErrorReport, InputReport, JobReport, OutputReport, StepReport
+from domain.report import (
+    ErrorReport,
+    Heartbeat,
+    InputReport,
+    JobReport,
+    OutputReport,
+    ResourcesUsed,
+    StepReport,
+    Timing,
+)
 
+REPORTS = [JobReport, StepReport, InputReport, OutputReport, ErrorReport, Heartbeat, Timing, ResourcesUsed]
 DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 
@@ -21,7 +31,7 @@ def test_every_exit_code_has_its_row_in_order() -> None:
 
 
 @pytest.mark.feature("PA-318")
-@pytest.mark.parametrize("struct", [JobReport, StepReport, InputReport, OutputReport, ErrorReport])
+@pytest.mark.parametrize("struct", REPORTS)
 def test_every_field_of_the_report_is_explained(struct: type[msgspec.Struct]) -> None:
     text = (DOCS / "job-report.md").read_text()
     assert [field for field in struct.__struct_fields__ if f"`{field}`" not in text] == []

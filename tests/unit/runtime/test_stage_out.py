@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain import exit_codes
-from runtime import stage_out
+from runtime import mover_posix, stage_out
 from runtime.checksum import Digest, digest_of
 from runtime.problem import Problem
 from runtime.stage_out import StageOut
@@ -72,7 +72,7 @@ def test_a_copy_that_reads_back_differently_is_refused(
         os.truncate(path, 10)
         return digest_of(path, uncached)
 
-    monkeypatch.setattr(stage_out, "digest_of", truncated)
+    monkeypatch.setattr(mover_posix, "digest_of", truncated)
     with pytest.raises(Problem, match="reads back as 10 bytes") as caught:
         StageOut("t1", [], take).run(source, "/a/b", [rule(tmp_path / "se")])
     assert caught.value.code == exit_codes.CHECKSUM_FAILED
@@ -112,6 +112,6 @@ def test_a_full_disk_is_a_reason(source: str, tmp_path: Path, monkeypatch: pytes
         return real("/dev/full", os.O_WRONLY) if path.endswith(".part") else real(path, flags, mode)
 
     (tmp_path / "se/a").mkdir(parents=True)
-    monkeypatch.setattr(stage_out.os, "open", full)
+    monkeypatch.setattr(mover_posix.os, "open", full)
     with pytest.raises(Problem, match="No space left"):
         StageOut("t1", [], take).run(source, "/a/b", [rule(tmp_path / "se")])

@@ -1,75 +1,30 @@
-"""Runs one program in its own process group, within the limits of its job."""
+"""Runs one program in its own process group, watched over."""
 
 import os
 import signal
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from runtime import codes, process
 from runtime.problem import Problem
-
-MEGABYTE = 10**6
-FIRST_LOOK = 0.5
-"""Seconds until the memory is looked at for the first time; doubled each time up to `sample_s`."""
+from runtime.watch import FIRST_LOOK, MEGABYTE, Watch
 
 
-class Limits(object):
-    """What a job may use, and what was done about it: `code` and `text` are set when a limit was passed."""
-
-    def __init__(self, limits: Dict[str, Any], started: float) -> None:
-        wall = limits.get("wall_s")
-        self.deadline: Optional[float] = started + float(wall) if wall else None
-        self.wall = wall
-        self.memory = int(limits.get("memory_mb") or 0) * MEGABYTE
-        self.grace = float(limits.get("grace_s", 300))
-        self.longest = float(limits.get("sample_s", 10))
-        self.kill_at: Optional[float] = None
-        self.code = codes.OK
-        self.text = ""
-
-    def pause(self, now: float, look: float) -> float:
-        """Return the seconds until the next look at a running program."""
-        nearest = [moment for moment in (self.deadline if not self.code else None, self.kill_at) if moment is not None]
-        return max(0.0, min([look] + [moment - now for moment in nearest]))
-
-    def enforce(self, group: int, now: float) -> None:
-        """Signal the group if it is beyond a limit: softly first, then for good."""
-        used = process.group_memory(group) if self.memory else 0
-        if self.memory and used > self.memory * 1.1:
-            self._pass(codes.MEMORY, self._memory_text(used))
-            process.kill_group(group, signal.SIGKILL)
-        elif self.kill_at is not None and now >= self.kill_at:
-            self.kill_at = now + 1  # once more, should it not be gone by then
-            process.kill_group(group, signal.SIGKILL)
-        elif not self.code and self.deadline is not None and now >= self.deadline:
-            self._pass(codes.WALL_TIME, "wall time limit of {} s".format(self.wall))
-            self.kill_at = now + self.grace
-            process.kill_group(group, signal.SIGUSR2)
-        elif not self.code and self.memory and used > self.memory:
-            self._pass(codes.MEMORY, self._memory_text(used))
-            self.kill_at = now + self.grace
-            process.kill_group(group, signal.SIGUSR2)
-
-    def _memory_text(self, used: int) -> str:
-        return "memory limit: {} MB used, {} allowed".format(used // MEGABYTE, self.memory // MEGABYTE)
-
-    def _pass(self, code: int, text: str) -> None:
-        self.code = self.code or code
-        self.text = self.text or text
-
-
-def run(name: str, command: List[str], environment: Dict[str, str], log: str, limits: Limits) -> Dict[str, Any]:
+def run(name: str, command: List[str], environment: Dict[str, str], log: str, watch: Watch) -> Dict[str, Any]:
     """Run a program in the current directory until it ends and return its step report; SIGCHLD must be blocked.
 
-    Raise Problem if it cannot be started. Whatever it leaves behind in its process group is killed.
+    Raise Problem if it cannot be started. What it leaves behind is ended: its process group at once, others politely.
     """
     program = _find(command[0], environment.get("PATH", os.defpath), name)
     clock = time.monotonic()
+    watch.step = name
     try:
         pid = _spawn(program, command, environment, log)
     except OSError as fault:
         raise Problem(codes.NOT_EXECUTABLE, "{} cannot be executed: {}".format(program, fault), name) from fault
-    status, usage = _wait(pid, limits)
+    status, usage = _wait(pid, watch)
+    watch.cpu += usage.ru_utime + usage.ru_stime
+    watch.peak = max(watch.peak, usage.ru_maxrss * 1024)
     report = {
         "name": name,
         "wall_s": round(time.monotonic() - clock, 6),
@@ -83,18 +38,19 @@ def run(name: str, command: List[str], environment: Dict[str, str], log: str, li
     return report
 
 
-def _wait(pid: int, limits: Limits) -> Any:
+def _wait(pid: int, watch: Watch) -> Any:
     look = FIRST_LOOK
     try:
         while True:
-            signal.sigtimedwait([signal.SIGCHLD], limits.pause(time.monotonic(), look))
+            signal.sigtimedwait([signal.SIGCHLD], watch.pause(time.monotonic(), look))
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 break
-            limits.enforce(pid, time.monotonic())
-            look = min(look * 2, limits.longest)
+            watch.look(pid, time.monotonic())
+            look = min(look * 2, watch.longest)
     finally:
         process.kill_group(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
+        process.end_strays()
     return status, usage
 
 
