@@ -28,7 +28,8 @@ class Evidence(StrEnum):
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt as the batch system sees it.
 
-    `exit_code` is that of the worker runtime (0 to 255) and `signal` the number that killed it, both only when ended;
+    `exit_code` is that of the worker runtime (0 to 255), or the code of a job report (domain/exit_codes.py) if the batch
+    system ended the attempt for using too much; `signal` is the number that killed it; both only when ended;
     times are UTC epoch seconds of the node; `reason` is the batch system's own word for why it waits or ended.
     """
 
@@ -45,7 +46,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed since `cursor`. `complete`: every live attempt is listed, so that absence says something."""
+    """What changed since `cursor`. `complete`: every live attempt is listed, so that absence says something; the answer
+    to an empty cursor always is."""
 
     statuses: list[JobStatus]
     cursor: str
@@ -108,17 +110,24 @@ class BatchSystem(Protocol):
         """
 
     async def find(self, tokens: Sequence[str]) -> dict[str, JobStatus]:
-        """Return the attempts that the batch system knows, by token. A token that is missing was never accepted and
-        never will be: an implementation that cannot promise this raises BatchError(transient=True) instead."""
+        """Return what is known of attempts, by token. A token that is missing does not run and never will: it was never
+        accepted. An implementation that cannot promise this raises
+        BatchError(transient=True) instead. UNKNOWN: it was accepted, and there is no proof of life or end."""
 
     async def poll(self, cursor: str) -> Poll:
-        """Return the changes since `cursor` ("" = everything live or ended and not yet cleaned), with one query."""
+        """Return the changes since `cursor` ("" = everything live or ended and not yet cleaned), with one query.
+
+        A cursor of an earlier life of this object counts as "".
+        """
 
     async def cancel(self, tokens: Sequence[str]) -> None:
-        """Ask for the end of attempts; repeatable, unknown or ended tokens are skipped. `poll` shows the end."""
+        """Ask for the end of attempts; repeatable, unknown or ended tokens are skipped. `poll` shows the end.
+
+        One that has not begun is prevented from ever beginning, also if the batch system has forgotten it.
+        """
 
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         """Return the raw reports (JSON) of ended attempts; a token without a report is missing in the answer."""
 
     async def clean(self, tokens: Sequence[str]) -> None:
-        """Remove everything that attempts left at the target; repeatable, unknown tokens are skipped."""
+        """Remove everything that attempts left at the target; repeatable, unknown and live tokens are skipped."""

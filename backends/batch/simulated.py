@@ -20,7 +20,8 @@ from backends.batch.base import (
     Poll,
     Verdict,
 )
-from backends.batch.simulated_model import Fate, SimulatedSettings, draw, swallowed
+from backends.batch.simulated_model import Fate, SimulatedSettings, draw, failing, swallowed
+from domain.exit_codes import INPUT_UNREADABLE, STAGE_OUT
 from domain.report import ErrorReport, InputReport, JobReport, OutputReport, StepReport
 
 _encode = msgspec.json.Encoder().encode
@@ -45,13 +46,21 @@ class _Attempt(msgspec.Struct, kw_only=True):
     ended: float = 0.0
     reason: str = ""
     cancelled: bool = False
+    killed: bool = False
+    unread: frozenset[str] = frozenset()
     output: OutputReport | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was ended from outside and so left no report."""
+        return self.cancelled or self.killed
 
 
 class SimulatedBatch:
     """Jobs wait for a slot, run for a while by `clock`, and end as their fate says.
 
-    `on_output` is called with each file when its job writes it. The cluster lives and dies with this object.
+    `on_output` is called with each file when its job writes it; False: it could not be written, the job fails. `has`
+    says whether an input can be read. The cluster lives and dies with this object.
     """
 
     capabilities = Capabilities(max_submit=1000, survives_agent=False, lists_all=True)
@@ -61,11 +70,15 @@ class SimulatedBatch:
         settings: SimulatedSettings,
         *,
         clock: Clock,
-        on_output: Callable[[OutputReport], None] | None = None,
+        on_output: Callable[[OutputReport], bool | None] | None = None,
+        has: Callable[[str], bool] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._on_output = on_output
+        self._has = has
+        self._power = True
+        self._used = 0.0
         self._begun = clock.monotonic()
         self._epoch = clock.time() - self._begun
         self._attempts: dict[str, _Attempt] = {}
@@ -126,7 +139,7 @@ class SimulatedBatch:
         return {
             token: _encode(self._report(attempt))
             for token, attempt in found
-            if attempt is not None and attempt.state is BatchState.ENDED and not attempt.cancelled
+            if attempt is not None and attempt.state is BatchState.ENDED and not attempt.silent
         }
 
     async def clean(self, tokens: Sequence[str]) -> None:
@@ -136,15 +149,54 @@ class SimulatedBatch:
             if attempt is not None and attempt.state is BatchState.ENDED:
                 del self._attempts[token]
 
+    # what befalls it, and what is seen from outside
+
+    def change(self, **settings: Any) -> None:
+        """Let other shares or more black holes hold from now on."""
+        self._catch_up()
+        self._settings = msgspec.structs.replace(self._settings, **settings)
+
+    def cut_power(self) -> None:
+        """All running jobs die, without reports; nothing starts until `power_up`."""
+        now = self._catch_up()
+        self._power = False
+        for attempt in self._attempts.values():
+            if attempt.state is BatchState.RUNNING and not attempt.ended:
+                self._free_slot(attempt, now)
+                attempt.state, attempt.ended, attempt.killed = BatchState.ENDED, now, True
+                attempt.reason = "simulated power cut"
+                self._changes.append(attempt)
+
+    def power_up(self) -> None:
+        """Start who waits."""
+        self._power = True
+        self._fill(self._catch_up())
+
+    @property
+    def running(self) -> int:
+        """How many slots are in use now."""
+        self._catch_up()
+        return self._settings.slots - len(self._free)
+
+    @property
+    def used_s(self) -> float:
+        """Slot seconds that jobs which have left their slots took."""
+        return self._used
+
     # the cluster's own doings
 
-    def _advance(self) -> float:
-        """Let happen what was due by now; raise BatchError in an outage, while the cluster itself goes on."""
+    def _catch_up(self) -> float:
+        """Let happen what was due by now."""
         now = self._clock.monotonic()
         while self._agenda and self._agenda[0][0] <= now:
             due, _, happen, attempt = heapq.heappop(self._agenda)
             happen(attempt, due)
             self._fill(due)
+        return now
+
+    def _advance(self) -> float:
+        """The same for a caller; raise BatchError in an outage, while the cluster itself goes on."""
+        now = self._catch_up()
         since = now - self._begun
         for start, duration in self._settings.outages:
             if start <= since < start + duration:
@@ -176,7 +228,7 @@ class SimulatedBatch:
 
     def _fill(self, now: float) -> None:
         """Start who waits while there are free slots."""
-        while self._free and self._waiting:
+        while self._power and self._free and self._waiting:
             attempt = self._waiting.popleft()
             if attempt.state is not BatchState.PENDING:
                 continue
@@ -188,22 +240,38 @@ class SimulatedBatch:
 
     def _leave(self, attempt: _Attempt, now: float) -> None:
         """A job's process ends; the batch system may learn it later, or never."""
-        if attempt.cancelled:
+        if attempt.silent:
             return
-        self._free.append(attempt.node)
+        self._free_slot(attempt, now)
         attempt.ended = now
         if attempt.fate.lost:
             attempt.state, attempt.reason = BatchState.UNKNOWN, "simulated loss"
             self._changes.append(attempt)
             return
         if not attempt.fate.code:
-            attempt.output = _output(attempt, self._settings)
-            if attempt.output is not None and self._on_output is not None and not attempt.fate.lying:
-                self._on_output(attempt.output)
+            self._finish(attempt)
         if attempt.fate.late:
             self._plan(now + self._settings.late_s, self._show, attempt)
         else:
             self._show(attempt, now)
+
+    def _finish(self, attempt: _Attempt) -> None:
+        """Read the inputs and write the output; what cannot be done is the job's failure."""
+        if self._has is not None:
+            wanted = [entry["lfn"] for entry in attempt.spec.get("inputs") or ()]
+            attempt.unread = frozenset(lfn for lfn in wanted if not self._has(lfn))
+        if attempt.unread:
+            attempt.fate = failing(attempt.fate, INPUT_UNREADABLE)
+            return
+        attempt.output = _output(attempt, self._settings)
+        if attempt.output is None or self._on_output is None or attempt.fate.lying:
+            return
+        if self._on_output(attempt.output) is False:
+            attempt.fate, attempt.output = failing(attempt.fate, STAGE_OUT), None
+
+    def _free_slot(self, attempt: _Attempt, now: float) -> None:
+        self._free.append(attempt.node)
+        self._used += now - attempt.begun
 
     def _show(self, attempt: _Attempt, _: float) -> None:
         if attempt.state is BatchState.RUNNING:
@@ -212,7 +280,7 @@ class SimulatedBatch:
 
     def _cancel(self, attempt: _Attempt, now: float) -> None:
         if attempt.state is BatchState.RUNNING and not attempt.ended:
-            self._free.append(attempt.node)
+            self._free_slot(attempt, now)
         attempt.cancelled = not attempt.ended or attempt.state is BatchState.UNKNOWN
         if attempt.cancelled:
             attempt.ended, attempt.reason = now, "cancelled"
@@ -228,7 +296,8 @@ class SimulatedBatch:
             token=attempt.token,
             state=attempt.state,
             batch_id=attempt.batch_id,
-            exit_code=(code if code < 256 else 1) if over and not attempt.cancelled else None,
+            exit_code=(code if code < 256 else 1) if over and not attempt.silent else None,
+            signal=9 if attempt.killed else None,
             node=self._names[attempt.node],
             evidence=Evidence.ACCOUNTING if over else None,
             reason=attempt.reason,
@@ -254,7 +323,10 @@ class SimulatedBatch:
             ended_at=self._epoch + attempt.ended,
             node=self._names[attempt.node],
             steps=[step],
-            inputs=[InputReport(lfn=entry["lfn"], ok=True, events=entry.get("events", 0)) for entry in inputs],
+            inputs=[
+                InputReport(lfn=entry["lfn"], ok=entry["lfn"] not in attempt.unread, events=entry.get("events", 0))
+                for entry in inputs
+            ],
             outputs=[attempt.output] if attempt.output is not None else [],
             errors=[ErrorReport(code=code, step="payload", text="simulated failure")] if code else [],
         )

@@ -88,3 +88,8 @@ def draw(settings: SimulatedSettings, token: str, wall_s: float) -> Fate:
 def swallowed(fate: Fate) -> Fate:
     """Return what becomes of that on a black-hole node."""
     return msgspec.structs.replace(fate, run_s=min(fate.run_s, 1.0), code=EXECUTABLE_NOT_FOUND, lost=False, late=False)
+
+
+def failing(fate: Fate, code: int) -> Fate:
+    """Return the fate of a job that its surroundings let fail at its end."""
+    return msgspec.structs.replace(fate, code=code)

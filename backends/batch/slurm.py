@@ -1,0 +1,256 @@
+"""Slurm, by its commands: sbatch, squeue, sacct, scancel. Written for 20.11 and newer, tested with 22.05."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from backends.batch.base import BatchError, BatchState
+from backends.batch.scheduled import ScheduledBatch
+from backends.batch.scheduler import Limits, Listed, Parcel, Said, Sent, SiteSettings
+from backends.channel.hosts import Hosts
+from domain.exit_codes import MEMORY, WALL_TIME
+from supervisors import Clock
+
+Word = Annotated[str, Meta(pattern=r"^[^\s|]*$", description="one word")]
+
+S = BatchState
+STATES: dict[str, BatchState] = {
+    "PENDING": S.PENDING,
+    "CONFIGURING": S.PENDING,
+    "REQUEUED": S.PENDING,
+    "REQUEUE_FED": S.PENDING,
+    "SPECIAL_EXIT": S.HELD,
+    "REQUEUE_HOLD": S.HELD,
+    "RESV_DEL_HOLD": S.HELD,
+    "RUNNING": S.RUNNING,
+    "COMPLETING": S.RUNNING,
+    "STAGE_OUT": S.RUNNING,
+    "SIGNALING": S.RUNNING,
+    "SUSPENDED": S.RUNNING,
+    "STOPPED": S.RUNNING,
+    "RESIZING": S.RUNNING,
+    "COMPLETED": S.ENDED,
+    "FAILED": S.ENDED,
+    "CANCELLED": S.ENDED,
+    "TIMEOUT": S.ENDED,
+    "DEADLINE": S.ENDED,
+    "NODE_FAIL": S.ENDED,
+    "BOOT_FAIL": S.ENDED,
+    "LAUNCH_FAILED": S.ENDED,
+    "RECONFIG_FAIL": S.ENDED,
+    "OUT_OF_MEMORY": S.ENDED,
+    "PREEMPTED": S.ENDED,
+    "REVOKED": S.ENDED,
+    "POWER_UP_NODE": S.PENDING,
+    "UPDATE_DB": S.PENDING,
+}
+"""Every word of https://slurm.schedmd.com/job_state_codes.html; any other is UNKNOWN."""
+
+HELD = ("JobHeldAdmin", "JobHeldUser", "launch failed requeued held", "DependencyNeverSatisfied", "BadConstraints")
+"""Reasons with which a pending job never starts by itself (https://slurm.schedmd.com/job_reason_codes.html)."""
+
+SAYS = {"TIMEOUT": WALL_TIME, "DEADLINE": WALL_TIME, "OUT_OF_MEMORY": MEMORY}
+"""Ends that the batch system made, in the codes of the job report."""
+
+LATER = (
+    "job submit limit",
+    "AssocMaxSubmitJobLimit",
+    "AssocGrpSubmitJobsLimit",
+    "QOSMaxSubmitJob",
+    "QOSGrpSubmitJobsLimit",
+    "Slurm temporarily unable to accept job",
+    "Resource temporarily unavailable",
+    "Job limit reached",
+    "Required partition not available",
+    "Slurm backup controller",
+    "Unable to contact slurm controller (connect failure)",
+)
+"""Refusals that pass; with the last one sbatch found nobody to hand the job to."""
+
+REFUSED = "Batch job submission failed:"
+UNSURE = (
+    "timed out",
+    "Zero Bytes",
+    "communication",
+    "Communication",
+    "connection",
+    "Message receive",
+    "Unexpected message",
+)
+"""Words with which sbatch says that it does not know what became of its request (slurm/slurm_errno.h, 1001 to 1013)."""
+
+FORMAT = "%F|%K|%T|%N|%j|%r"
+
+
+class SlurmSettings(SiteSettings, frozen=True, kw_only=True):
+    """A Slurm cluster. What stays empty is left to its defaults; `extra` are further options of sbatch, such as
+    "--licenses=frontier:1"."""
+
+    partition: Word = ""
+    account: Word = ""
+    qos: Word = ""
+    constraint: str = ""
+    extra: tuple[Annotated[str, Meta(pattern="^-")], ...] = ()
+
+
+class SlurmBatch(ScheduledBatch):
+    """A batch target on Slurm."""
+
+    def __init__(self, settings: SlurmSettings, *, hosts: Hosts, runtime: Path, clock: Clock) -> None:
+        super().__init__(settings, Slurm(settings), hosts=hosts, runtime=runtime, clock=clock)
+
+
+class Slurm:
+    """What Slurm's commands are, and what they say."""
+
+    slot_index = '"${SLURM_ARRAY_TASK_ID:-0}"'
+    slot_id = '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
+
+    def __init__(self, settings: SlurmSettings) -> None:
+        self._settings = settings
+        self._accounting = False
+        self._options = [
+            f"--{name}={value}"
+            for name in ("partition", "account", "qos", "constraint")
+            if (value := getattr(settings, name))
+        ]
+
+    def probe(self) -> list[list[str]]:
+        partition = [self._settings.partition] if self._settings.partition else []
+        return [["scontrol", "show", "config"], ["scontrol", "-o", "show", "partition", *partition], _nodes(partition)]
+
+    def learn(self, answers: Sequence[Said]) -> Limits:
+        for said in answers:
+            if said.code:
+                raise BatchError(f"Slurm cannot be used: {said.text}", transient="Invalid partition" not in said.text)
+        config, partitions, nodes = answers
+        self._accounting = "accounting_storage/slurmdbd" in config.out
+        array = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, re.MULTILINE)
+        lines = partitions.out.splitlines()
+        chosen = next((line for line in lines if self._settings.partition or " Default=YES" in line), "")
+        if not chosen:
+            raise BatchError("this Slurm has no default partition: name one", transient=False)
+        most = re.search(r"\bMaxTime=(\S+)", chosen)
+        sizes = [[int(word.rstrip("+")) for word in line.split("|")] for line in nodes.out.split()]
+        return Limits(
+            cores=max((cores for cores, _ in sizes), default=None),
+            memory_mb=max((memory for _, memory in sizes), default=None),
+            wall_s=_duration(most.group(1)) if most else None,
+            array=max(1, int(array.group(1)) - 1) if array else 1,
+        )
+
+    def submission(self, parcel: Parcel, script: str) -> tuple[list[str], str]:
+        job = parcel.jobs[0]
+        argv = [
+            *("sbatch", "--parsable", f"--job-name={parcel.label}", f"--comment={parcel.label}", "--no-requeue"),
+            *("--ntasks=1", f"--cpus-per-task={job.cores}", f"--mem={job.memory_mb}M"),
+            *(f"--time={-(-job.wall_s // 60)}", "--output=/dev/null", "--chdir=/"),
+            *self._options,
+            *self._settings.extra,
+        ]
+        if parcel.is_array:
+            argv.append("--array={indices}")
+        return argv, script
+
+    def sent(self, said: Said) -> Sent:
+        number = said.out.strip().partition(";")[0]
+        if said.code == 0 and number.isdigit():
+            return Sent(id=number)
+        text = said.text or f"sbatch ended with {said.code} and said nothing"
+        if said.code == 127 or any(word in said.text for word in LATER):
+            return Sent(reason=text, transient=True)
+        if REFUSED in said.text and not any(word in said.text for word in UNSURE):
+            return Sent(reason=said.text.partition(REFUSED)[2].strip())
+        if said.code == 1 and re.search(r"sbatch: (error: )?(Invalid|unrecognized|invalid)", said.text):
+            return Sent(reason=text)
+        return Sent(reason=text, doubt=True)
+
+    def task_id(self, sent_id: str, index: int, *, array: bool) -> str:
+        return f"{sent_id}_{index}" if array else sent_id
+
+    def listing(self) -> list[str]:
+        # own jobs by the name of the account, not --me: that option is younger than 20.11
+        return ["sh", "-c", f'exec squeue -h -r -t all -u "$(id -un)" -o "{FORMAT}"']
+
+    def records(self, said: Said) -> Iterable[str]:
+        if said.code or said.late:
+            raise BatchError(f"squeue does not list: {said.text}", transient=True)
+        return said.out.splitlines()
+
+    def listed(self, record: str) -> Listed | None:
+        fields = record.split("|", 5)
+        if len(fields) != 6:
+            return None
+        number, index, word, node, name, reason = fields
+        state = STATES.get(word, BatchState.UNKNOWN)
+        if state is BatchState.PENDING and reason.startswith(HELD):
+            state = BatchState.HELD
+        array = index.isdigit()
+        return Listed(
+            name=name,
+            index=int(index) if array else 0,
+            id=f"{number}_{index}" if array else number,
+            state=state,
+            reason=_reason(word, state, reason),
+            node=node,
+            exit_code=SAYS.get(word),
+        )
+
+    def history(self, names: Sequence[str]) -> list[str] | None:
+        if not self._accounting:
+            return None
+        fields = "JobName,JobID,State,ExitCode,NodeList,Start,End"
+        words = ["env", "SLURM_TIME_FORMAT=%s", "sacct", "-n", "-P", "-X", "-S", "now-30days"]
+        return [*words, f"--name={','.join(names)}", f"--format={fields}%64"]
+
+    def recorded(self, said: Said) -> list[Listed]:
+        if said.code or said.late:
+            raise BatchError(f"sacct does not answer: {said.text}", transient=True)
+        return [found for line in said.out.splitlines() if (found := self._recorded(line.split("|"))) is not None]
+
+    def _recorded(self, fields: Sequence[str]) -> Listed | None:
+        if len(fields) != 7:
+            return None
+        name, number, words, code, node, began, ended = fields
+        word = words.partition(" ")[0].rstrip("+")
+        status, _, signal = code.partition(":")
+        index = number.partition("_")[2]
+        return Listed(
+            name=name,
+            index=int(index) if index.isdigit() else 0,
+            id=number,
+            state=STATES.get(word, BatchState.UNKNOWN),
+            reason=_reason(word, STATES.get(word, BatchState.UNKNOWN), ""),
+            node=node if node != "None assigned" else "",
+            exit_code=SAYS.get(word) or (int(status) if status.isdigit() and not int(signal or 0) else None),
+            signal=int(signal) if signal.isdigit() and int(signal) else None,
+            started_at=float(began) if began.isdigit() else None,
+            ended_at=float(ended) if ended.isdigit() else None,
+        )
+
+    def cancellation(self, ids: Sequence[str]) -> list[str]:
+        return ["scancel", "--quiet", *ids]
+
+
+def _nodes(partition: Sequence[str]) -> list[str]:
+    return ["sinfo", "-h", "-o", "%c|%m", *(f"--partition={name}" for name in partition)]
+
+
+def _reason(word: str, state: BatchState, reason: str) -> str:
+    if word == "CANCELLED":
+        return "cancelled"
+    if state is BatchState.ENDED:
+        return word
+    return "" if reason == "None" else f"{word}: {reason}" if state is BatchState.UNKNOWN else reason
+
+
+def _duration(text: str) -> int | None:
+    """Return the seconds of [days-]hours:minutes:seconds, None without a limit."""
+    if not re.fullmatch(r"(\d+-)?\d+:\d\d:\d\d", text):
+        return None
+    days, _, clock = text.rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
