@@ -10,8 +10,9 @@ from domain.exit_codes import EVENTS_DIFFER, INPUT_UNREADABLE
 from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobType
 from domain.report import JobReport, OutputReport
-from storage import bulk, schema
+from storage import bulk, counters, schema
 from storage.attempts import Failure, fail
+from storage.counters import Place
 from storage.datasets import dataset_id
 from storage.engine import among
 from storage.jobs import Job, exhaust, next_id, requeue
@@ -135,10 +136,15 @@ def _register(tx: Tx, outcomes: Sequence[Good], kind: FileKind) -> None:
         for row, identity in zip(rows, ids, strict=True)
     ]
     bulk.insert(tx.connection, schema.replica, replicas)
+    changes: counters.Sums = {}
+    for row in rows:
+        place = Place(state, row["workflow_id"], kind, row["site"], "")
+        counters.change(changes, counters.FILE, place, 1, row["events"], row["size"])
+    counters.book(tx.connection, changes)
     tx.emit(fact(ids=ids))
 
 
-def _row(outcome: Good, output: OutputReport, datasets: dict[str, int], now: float) -> dict[str, object]:
+def _row(outcome: Good, output: OutputReport, datasets: dict[str, int], now: float) -> bulk.Row:
     return {
         "lfn": output.lfn,
         "workflow_id": outcome.job.workflow_id,
@@ -166,6 +172,7 @@ def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
         }
         for outcome in outcomes
     ]
+    counters.closed_at(tx, [(outcome.job.site, outcome.job.target) for outcome in outcomes], "success")
     bulk.update_live(tx.connection, (*closing, "wall_s", "cpu_s", "max_rss_mb"), rows)
 
 
@@ -206,10 +213,10 @@ def _undo_merge(tx: Tx, outcome: Bad) -> None:
         JOB_TABLE,
         e.JobsKilled(ids=[outcome.job.id], reason="its inputs went back: another merge job takes them"),
     )
-    _produce_again(tx, sorted({row.job_id for row in bad}))
+    produce_again(tx, sorted({row.job_id for row in bad}))
 
 
-def _produce_again(tx: Tx, job_ids: list[int]) -> None:
+def produce_again(tx: Tx, job_ids: list[int]) -> None:
     """Run jobs again whose output was damaged, unless that has happened too often."""
     outputs = sa.select(file.c.job_id, sa.func.count()).where(among(file.c.job_id, job_ids)).group_by(file.c.job_id)
     often = [owner for owner, count in tx.connection.execute(outputs) if count >= BAD_OUTPUT_STRIKES]
@@ -219,7 +226,7 @@ def _produce_again(tx: Tx, job_ids: list[int]) -> None:
 
 
 def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:
-    """Send the inputs of merge jobs that were given up or killed back to wait for another merge."""
+    """Send the inputs of merge jobs that were killed or whose range was taken back to wait for another merge."""
     query = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
     ids = list(tx.connection.execute(query).scalars())
     tx.connection.execute(merge_input.update().where(among(merge_input.c.job_id, job_ids)).values(live=None))

@@ -12,7 +12,7 @@ from domain.policy import REQUEST_TABLE, Holding, Pieces, PieceState, RequestSta
 from domain.ranges import Range
 from domain.transition import IllegalMove
 from domain.types import looked_at
-from storage.schema import NAMING, Id, Line, Schema, Time, Word, one_of
+from storage.schema import NAMING, Id, Line, Schema, Time, Word, lease_table, one_of
 from storage.transaction import Tx
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -38,6 +38,7 @@ class Scope(StrEnum):
 
 
 metadata = sa.MetaData(naming_convention=NAMING)
+lease_table(metadata)
 
 
 def _id() -> sa.Column[int]:
@@ -182,14 +183,6 @@ class AllocationRow(msgspec.Struct, frozen=True, kw_only=True):
     progress: str
     merged: int
     lost: int
-
-
-class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose token it is; times in UTC epoch seconds."""
-
-    name: str
-    scope: Scope
-    expires_at: float
 
 
 class AccountsError(Exception):
@@ -372,38 +365,4 @@ def sandbox_content(connection: sa.Connection, sha256: str) -> bytes:
     return b"".join(connection.execute(query).scalars())
 
 
-# ---------------------------------------------------------------- callers
-def recall(connection: sa.Connection, caller: str, call_id: str) -> tuple[str, str] | None:
-    """Return (digest of the call, answer) of an earlier call."""
-    row = connection.execute(
-        sa.select(call.c.digest, call.c.answer).where(call.c.caller == caller, call.c.call_id == call_id)
-    ).first()
-    return None if row is None else (row.digest, row.answer)
-
-
-def remember(tx: Tx, caller: str, call_id: str, digest: str, answer: str, keep_s: float) -> None:
-    """Store the answer of a call; answers older than `keep_s` seconds go."""
-    tx.connection.execute(call.delete().where(call.c.at < tx.now - keep_s))
-    tx.connection.execute(call.insert().values(caller=caller, call_id=call_id, digest=digest, answer=answer, at=tx.now))
-
-
-def add_token(tx: Tx, digest: str, name: str, scope: Scope, expires_at: float) -> None:
-    tx.connection.execute(
-        token.insert().values(digest=digest, name=name, scope=scope, created_at=tx.now, expires_at=expires_at)
-    )
-
-
-def find_token(connection: sa.Connection, digest: str) -> TokenRow | None:
-    return next(iter(_rows(connection, TokenRow, token, token.c.digest == digest)), None)
-
-
-def add_audit(tx: Tx, who: str, verb: str, result: str) -> None:
-    tx.connection.execute(audit.insert().values(at=tx.now, who=who[:100], verb=verb[:500], result=result[:500]))
-
-
-def audits(connection: sa.Connection, limit: int = 100) -> list[sa.RowMapping]:
-    """Return the latest entries, newest first: at, who, verb, result."""
-    return list(connection.execute(sa.select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings())
-
-
-looked_at(RequestRow, AllocationRow, TokenRow)
+looked_at(RequestRow, AllocationRow)

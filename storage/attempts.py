@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.exit_codes import classify
 from domain.job import JOB_TABLE, JobState, JobType
-from storage import bulk, schema
+from storage import barriers, bulk, causes, counters, schema
+from storage.barriers import MAY_RUN
 from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move
@@ -77,6 +78,7 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
         for new in made
     ]
     bulk.insert(tx.connection, attempt, rows)
+    counters.begun(tx, site, target, len(rows))
     return made
 
 
@@ -99,7 +101,8 @@ def live_at(
     )
     if tokens is not None:
         query = query.where(attempt.c.token.in_(tokens))
-    return {token: (owner, JobState(state)) for token, owner, state in connection.execute(query)}
+    states = {state.value: state for state in JobState}  # looked up: to make 100,000 of them took 0.1 s
+    return {token: (owner, states[state]) for token, owner, state in connection.execute(query)}
 
 
 def codes(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, tuple[JobType, list[int]]]:
@@ -122,6 +125,21 @@ def submitted(tx: Tx, accepted: Mapping[int, str]) -> None:
     if accepted:
         rows = [{"owner": owner, "batch_id": batch, "submitted_at": tx.now} for owner, batch in accepted.items()]
         bulk.update_live(tx.connection, ("batch_id", "submitted_at"), rows)
+
+
+def returned(tx: Tx, job_ids: list[int]) -> None:
+    """These were absent, and the batch system lists them again as waiting."""
+    move(tx, job, JOB_TABLE, e.JobsSubmitted(ids=job_ids))
+
+
+def waits(tx: Tx, reasons: Mapping[int, str]) -> None:
+    """Note why jobs wait in the batch system (job id -> its own word)."""
+    by_reason: dict[str, list[int]] = {}
+    for owner, reason in reasons.items():
+        by_reason.setdefault(reason[:500], []).append(owner)
+    for reason, ids in by_reason.items():
+        where = (among(job.c.id, ids), job.c.state == JobState.PENDING)
+        tx.connection.execute(job.update().where(*where).values(reason=reason))
 
 
 def started(tx: Tx, seen: Mapping[int, Seen]) -> None:
@@ -153,6 +171,7 @@ def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason
     """Close attempts as failures and move their jobs to failed; return the jobs that were moved."""
     by_job = {failure.job_id: failure for failure in failures}
     moved = move(tx, job, JOB_TABLE, e.JobsFailed(ids=list(by_job), reason=reason))
+    causes.note(tx, outcome, {owner: (by_job[owner].code, by_job[owner].text) for owner in moved})
     closing = {"live": None, "outcome": outcome, "closed_at": tx.now}
     rows = [
         {
@@ -169,21 +188,73 @@ def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason
     return moved
 
 
+def closed(connection: sa.Connection, tokens: Sequence[str]) -> list[str]:
+    """Return which of the tokens are of attempts that are over for us."""
+    query = sa.select(attempt.c.token).where(attempt.c.token.in_(list(tokens)), attempt.c.live.is_(None))
+    return list(connection.execute(query).scalars())
+
+
+def outcomes(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Return how many closed attempts each target has by outcome."""
+    found: dict[str, dict[str, int]] = {}
+    for row in counters.sums(connection, counters.ATTEMPT, ("target", "state"), schema.tally.c.state != counters.LIVE):
+        found.setdefault(row.target, {})[row.state] = int(row.number)
+    return found
+
+
 class LeftBehind(NamedTuple):
-    """Tokens of closed attempts that may have left something at a target: ended on command, or by themselves."""
+    """Tokens of closed attempts that may have left something at a target: such as may still run there, and such as do not."""
 
     killed: list[str]
     ended: list[str]
 
 
-def left_behind(connection: sa.Connection, target: str, limit: int) -> LeftBehind:
-    """Return at most `limit` of them in all."""
+UNUSED = ("failed", *MAY_RUN)
+"""Outcomes of attempts whose output counts for nothing and lies in a storage perhaps."""
+OUTPUT_LEFT = 0
+"""Value of `cleaned`: nothing is left at the target, something may be in the storage."""
+
+
+def left_behind(connection: sa.Connection, target: str, limit: int, participants: Sequence[str] = ()) -> LeftBehind:
+    """Return at most `limit` of them in all; none that a participant of the barrier has still to look at."""
     where = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
+    query = sa.select(attempt.c.token, attempt.c.outcome).where(*where, *barriers.passed(participants))
     found = LeftBehind([], [])
-    for token, outcome in connection.execute(sa.select(attempt.c.token, attempt.c.outcome).where(*where).limit(limit)):
-        (found.killed if outcome == "killed" else found.ended).append(token)
+    for token, outcome in connection.execute(query.limit(limit)):
+        (found.killed if outcome in MAY_RUN else found.ended).append(token)
     return found
 
 
 def cleaned(tx: Tx, tokens: Sequence[str]) -> None:
-    tx.connection.execute(attempt.update().where(attempt.c.token.in_(list(tokens))).values(cleaned=1))
+    """Nothing is left of these attempts at their target."""
+    after = sa.case((attempt.c.outcome.in_(UNUSED), OUTPUT_LEFT), else_=1)
+    tx.connection.execute(attempt.update().where(attempt.c.token.in_(list(tokens))).values(cleaned=after))
+    barriers.lower(tx, tokens)
+
+
+class Unused(NamedTuple):
+    """A closed attempt whose output, if it wrote one, counts for nothing."""
+
+    id: int
+    job_id: int
+    token: str
+    site: str
+    type: JobType
+    workflow_id: int
+
+
+def unused(connection: sa.Connection, limit: int) -> list[Unused]:
+    """Return closed attempts whose output is to be removed from storage."""
+    columns = (attempt.c.id, attempt.c.job_id, attempt.c.token, attempt.c.site, job.c.type, job.c.workflow_id)
+    query = sa.select(*columns).join(job, job.c.id == attempt.c.job_id)
+    found: list[Unused] = []
+    for target in {row.target for row in counters.sums(connection, counters.ATTEMPT, ("target",))}:
+        left = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned == OUTPUT_LEFT)
+        rows = connection.execute(query.where(*left).limit(limit - len(found)))
+        found += [Unused(*row[:4], JobType(row.type), row.workflow_id) for row in rows]
+    return found
+
+
+def forgotten(tx: Tx, ids: list[int]) -> None:
+    """Nothing is left of these attempts anywhere."""
+    tx.connection.execute(attempt.update().where(among(attempt.c.id, ids)).values(cleaned=1))

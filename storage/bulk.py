@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 Row = dict[str, Any]
+CHUNK = 5000
+"""Most rows that go to a server in one statement: a log of 2 kB each stays below max_allowed_packet."""
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -22,9 +25,16 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
 
 def update_live(connection: sa.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Set `columns` of the live attempts of jobs; each row names its job as `owner`."""
-    if rows:
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
         statement, names = _update_live(tuple(columns), connection.dialect)
         connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+        return
+    for start in range(0, len(rows), CHUNK):
+        given = [[row["owner"], *(row[name] for name in columns)] for row in rows[start : start + CHUNK]]
+        statement = _update_live_by_join(tuple(columns), connection.dialect)
+        connection.exec_driver_sql(statement, (msgspec.json.encode(given).decode(),))
 
 
 @cache
@@ -40,6 +50,26 @@ def _update_live(columns: tuple[str, ...], dialect: sa.Dialect) -> tuple[str, tu
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
     statement, names = _compiled(attempt.update().where(*where).values(values), dialect)
     return statement, tuple(name.removeprefix("new_") for name in names)
+
+
+@cache
+def _update_live_by_join(columns: tuple[str, ...], dialect: sa.Dialect) -> str:
+    """One statement for all rows: drivers of MySQL send an UPDATE of many rows one by one, 15 times as slow.
+
+    Texts are joined as LONGTEXT, since JSON_TABLE cuts off what is longer than its column without a word.
+    """
+    from storage.schema import attempt
+
+    def kind(column: sa.Column[Any]) -> str:
+        return "LONGTEXT" if isinstance(column.type, sa.String) else column.type.compile(dialect)
+
+    quoted = [dialect.identifier_preparer.quote(name) for name in columns]
+    fields = [f"v{n} {kind(attempt.c[name])} PATH '$[{n}]' ERROR ON ERROR" for n, name in enumerate(columns, start=1)]
+    changes = ", ".join(f"attempt.{name} = given.v{n}" for n, name in enumerate(quoted, start=1))
+    return (
+        f"UPDATE attempt INNER JOIN JSON_TABLE(%s, '$[*]' COLUMNS (owner BIGINT PATH '$[0]', {', '.join(fields)}))"  # noqa: S608
+        f" AS given ON attempt.job_id = given.owner SET {changes} WHERE attempt.live = 1"
+    )
 
 
 def _compiled(statement: sa.Insert | sa.Update, dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """The local catalogue: datasets, blocks, files (DBS-01 to DBS-06)."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from domain import events as e
 from domain.file import BLOCK_TABLE, FILE_TABLE, BlockState, FileKind, FileState
 from domain.job import JOB_TABLE
 from domain.names import block_name
-from storage import schema
+from storage import counters, schema
 from storage.allocations import credit
 from storage.engine import among
 from storage.moves import move
@@ -70,6 +70,7 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     moved = move(tx, file, FILE_TABLE, e.FilesCatalogued(ids=[row.id for row in rows]))
     if moved:
         _credit_jobs(tx, [row.job_id for row in rows])
+        counters.delivered(tx, moved, 1)
     return moved
 
 
@@ -125,17 +126,12 @@ def close(tx: Tx, block_ids: list[int], reason: str) -> list[int]:
     return move(tx, block, BLOCK_TABLE, e.BlocksClosed(ids=block_ids, reason=reason), open=None)
 
 
-def close_aged(tx: Tx, age_s: float) -> list[int]:
-    """Close blocks that have been open for too long, or whose workflows have all ended."""
-    old = sa.select(block.c.id).where(block.c.open == 1, block.c.created_at <= tx.now - age_s)
-    busy = sa.exists().where(
-        file.c.dataset_id == block.c.dataset_id,
-        schema.workflow.c.id == file.c.workflow_id,
-        schema.workflow.c.state.in_(("active", "paused")),
-    )
-    ended = sa.select(block.c.id).where(block.c.open == 1, ~busy)
-    ids = sorted({*tx.connection.execute(old).scalars(), *tx.connection.execute(ended).scalars()})
-    return close(tx, ids, "its time is over") if ids else []
+def close_aged(tx: Tx, age_s: float, busy: Collection[str]) -> list[int]:
+    """Close blocks that have been open for too long, or to whose dataset no workflow adds files; `busy` are the others."""
+    query = sa.select(block.c.id, block.c.created_at, dataset.c.name).join(dataset, dataset.c.id == block.c.dataset_id)
+    rows = tx.connection.execute(query.where(block.c.open == 1))
+    ids = [row.id for row in rows if row.created_at <= tx.now - age_s or row.name not in busy]
+    return close(tx, sorted(ids), "its time is over") if ids else []
 
 
 def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
@@ -146,13 +142,6 @@ def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
     ).scalars()
     moved = move(tx, job, JOB_TABLE, e.JobsSucceeded(ids=sorted({*job_ids, *members})))
     credit(tx, moved, merged=1)
-
-
-def registered(connection: sa.Connection, limit: int) -> list[int]:
-    """Return merged files that are in no block yet."""
-    return list(
-        connection.execute(sa.select(file.c.id).where(file.c.state == FileState.REGISTERED).limit(limit)).scalars()
-    )
 
 
 def files(connection: sa.Connection, name: str | None = None, limit: int = 100_000) -> list[CataloguedFile]:

@@ -1,108 +1,61 @@
-"""Connections to a store, set up so that a committed transaction survives a crash."""
+"""What statements say differently to each database."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
-from storage.errors import StoreAway, StoreCorrupt, StoreError
-
-T = TypeVar("T")
 Connection = sa.Connection
 """What a question is a function of; rooms above pass it on and never look inside."""
 
-PRAGMAS = (
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "busy_timeout=5000",
-    "temp_store=MEMORY",
-    "cache_size=-32768",
-)
-"""https://sqlite.org/pragma.html; FULL syncs the log at every commit, so that an acknowledged commit survives power loss."""
+
+class Ids(sa.types.TypeDecorator[Sequence[int]]):
+    """Any number of ids as one parameter: for SQLite a JSON list, for MariaDB the list that its driver writes out."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[int] | None, dialect: sa.Dialect) -> Any:
+        ids = [int(identity) for identity in value or ()]
+        if dialect.name == "sqlite":
+            return f"[{','.join(map(str, ids))}]"
+        return ids or [None]
 
 
-def database_file(url: str) -> Path:
-    """Return the file of an SQLite URL; raise StoreError for another kind of store or none at all."""
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise StoreError(f"store: got {url!r}, expected a URL such as sqlite:///state/agent.db") from None
-    if parsed.drivername not in ("sqlite", "sqlite+aiosqlite") or not parsed.database or parsed.database == ":memory:":
-        raise StoreError(f"store: got {parsed.render_as_string()!r}, expected sqlite:///PATH")
-    return Path(parsed.database)
+class _Among(FunctionElement[bool]):
+    """`column IN (ids)`; see `among`. It has no type: SQLAlchemy makes `(…) = 1` of a Boolean, which no index answers."""
+
+    name = "among"
+    type = sa.types.NULLTYPE  # type: ignore[assignment]
+    inherit_cache = True
 
 
-def connect(path: Path, *, writer: bool) -> sa.Engine:
-    """Return an engine; the writer begins with BEGIN IMMEDIATE, a reader cannot write."""
-    place = f"file:{quote(str(path))}?{'' if writer else 'mode=ro&'}uri=true"
-    engine = sa.create_engine(
-        f"sqlite:///{place}",
-        poolclass=sa.pool.QueuePool,
-        pool_size=1 if writer else 4,
-        max_overflow=0,
-        connect_args={"check_same_thread": False},
-    )
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
-    @sa.event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver would begin transactions of its own
-        for pragma in PRAGMAS if writer else (*PRAGMAS[2:], "query_only=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin_transaction(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def among(column: sa.ColumnElement[Any], ids: list[int] | None = None) -> sa.ColumnElement[bool]:
+def among(column: sa.ColumnElement[Any], ids: Sequence[int] | None = None) -> sa.ColumnElement[bool]:
     """`column IN (ids)` with one parameter whatever the number of ids, so that the statement is compiled once.
 
-    Without `ids` the parameter is called "ids" and takes what `listed` makes of them.
+    Without `ids` the parameter is called "ids".
     """
-    given = sa.bindparam("ids") if ids is None else listed(ids)
-    rows = sa.func.json_each(given).table_valued("value")
-    return column.in_(sa.select(sa.cast(rows.c.value, sa.BigInteger)))
+    given = sa.bindparam("ids", type_=Ids) if ids is None else sa.bindparam(None, list(ids), type_=Ids, unique=True)
+    return _Among(column, given)
 
 
-def listed(ids: list[int]) -> str:
-    """Return ids as the JSON list that `among` reads."""
-    return f"[{','.join(map(str, ids))}]"
+@compiles(_Among)
+def _among_json(element: _Among, compiler: Any, **options: Any) -> str:
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM json_each({ids}))"  # noqa: S608
 
 
-class Reader:
-    """Reads a store that others write, in threads of its own; each read sees one consistent snapshot."""
+@compiles(_Among, "mysql", "mariadb")
+def _among_list(element: _Among, compiler: Any, **options: Any) -> str:
+    """A written list: an UPDATE with a subquery in its place would read the whole table (MariaDB before 11.1)."""
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} IN {ids}"
 
-    def __init__(self, path: Path, threads: int = 4) -> None:
-        if not path.is_file():
-            raise StoreError(f"no store at {path}; an agent that has run once leaves one")
-        self._engine = connect(path, writer=False)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run `query` on a snapshot; it cannot write."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, query)
-
-    def read_now(self, query: Callable[[Connection], T]) -> T:
-        """The same, in the caller's thread. Raises StoreAway (busy, or its tables are being made), StoreCorrupt."""
-        try:
-            with self._engine.connect() as connection:
-                return query(connection)
-        except sa.exc.OperationalError as error:
-            raise StoreAway(f"the store cannot be read: {error.orig}") from error
-        except sa.exc.DatabaseError as error:
-            raise StoreCorrupt(f"the store is damaged, or none: {error.orig}") from error
-
-    async def close(self) -> None:
-        """Safe to repeat."""
-        await asyncio.to_thread(self.close_now)
-
-    def close_now(self) -> None:
-        self._threads.shutdown()
-        self._engine.dispose()
+@compiles(sa.schema.CreateTable, "mysql", "mariadb")
+def _create_table(element: sa.schema.CreateTable, compiler: Any, **options: Any) -> str:
+    """Every table, whoever makes it: transactions, and names that differ in case or accent are two names."""
+    made = compiler.visit_create_table(element, **options).rstrip()
+    return f"{made} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin\n\n"

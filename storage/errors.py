@@ -28,4 +28,8 @@ class StoreLost(StoreError):
 
 
 class StoreAway(Transient):
-    """The database does not answer or has no room; the same unit may succeed later."""
+    """The database does not answer or has no room; the same unit may succeed later. Nothing was written."""
+
+
+class StoreUnsure(StoreAway):
+    """The database went away during a commit and has not come back to say whether it holds; read before repeating."""

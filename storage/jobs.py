@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,13 +13,17 @@ from domain.job import AT_TARGET, JOB_TABLE, UNFINISHED, JobState, JobType, rank
 from domain.names import unit_id
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
-from storage import bulk, schema
+from storage import bulk, counters, heads, schema
 from storage.allocations import Allocation, credit
+from storage.counters import Place
 from storage.engine import among
+from storage.heads import Standing
 from storage.moves import CHUNK, move
 from storage.transaction import Tx
 
-job, allocation, workflow, attempt = schema.job, schema.allocation, schema.workflow, schema.attempt
+job, allocation, workflow, attempt, tally = (
+    schema.job, schema.allocation, schema.workflow, schema.attempt, schema.tally,
+)  # fmt: skip
 
 
 KILLABLE = UNFINISHED
@@ -56,12 +61,16 @@ _COLUMNS = (
 )
 
 
-def _job(row: sa.Row[*tuple[Any, ...]]) -> Job:
-    span = Range(row.first_event, row.events)
-    kind, state = JobType(row.type), JobState(row.state)
-    return Job(
-        row.id, row.workflow_id, row.allocation_id, kind, state, span, row.pinned, row.site, row.target, row.since
-    )
+_TYPES = {str(word): word for word in JobType}
+_STATES = {str(word): word for word in JobState}
+
+
+def _jobs(connection: sa.Connection, query: sa.Select[Any]) -> list[Job]:
+    """Return what a query of `_COLUMNS` finds."""
+    return [
+        Job(identity, owner, part, _TYPES[kind], _STATES[state], Range(first, events), *rest)
+        for identity, owner, part, kind, state, first, events, *rest in connection.execute(query).all()
+    ]
 
 
 def next_id(connection: sa.Connection, table: sa.Table) -> int:
@@ -106,6 +115,8 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
         for n, piece in enumerate(pieces)
     ]
     bulk.insert(tx.connection, job, rows)
+    new = Place(JobState.NEW, owner.workflow_id, JobType.PROCESSING, "", "")
+    counters.book(tx.connection, {(counters.JOB, new): [len(rows), events, 0]})
     ids = [first_id + n for n in range(len(pieces))]
     for start in range(0, len(ids), CHUNK):
         tx.emit(e.JobsCreated(ids=ids[start : start + CHUNK]))
@@ -116,45 +127,60 @@ def create(tx: Tx, owner: Allocation, spec: WorkflowSpec, pieces: Sequence[Range
 
 def load(connection: sa.Connection, ids: Iterable[int]) -> list[Job]:
     query = sa.select(*_COLUMNS).where(among(job.c.id, list(ids))).order_by(job.c.id)
-    return [_job(row) for row in connection.execute(query)]
+    return _jobs(connection, query)
 
 
-def in_state(connection: sa.Connection, state: JobState, limit: int) -> list[Job]:
-    """Return jobs in a state, in queue order."""
-    query = sa.select(*_COLUMNS).where(job.c.state == state).order_by(job.c.rank.desc(), job.c.id).limit(limit)
-    return [_job(row) for row in connection.execute(query)]
+def queued(connection: sa.Connection) -> list[Standing]:
+    """Return how many jobs are queued at each place: of which workflow, type and pinned site."""
+    return heads.standings(connection, counters.JOB, tally.c.state == JobState.QUEUED)
 
 
-def queue_head(connection: sa.Connection, paused: Sequence[int], limit: int) -> list[Job]:
-    """Return the first queued jobs: type, workflow priority, age (PA-201); none of the workflows in `paused`."""
-    query = sa.select(*_COLUMNS).where(job.c.state == JobState.QUEUED)
-    if paused:
-        query = query.where(job.c.workflow_id.not_in(paused))
-    return [_job(row) for row in connection.execute(query.order_by(job.c.rank.desc(), job.c.id).limit(limit))]
+def queue_head(connection: sa.Connection, ranked: Sequence[tuple[int, Standing, int]], limit: int) -> list[Job]:
+    """Return the first queued jobs: type, workflow priority, age (PA-201).
+
+    `ranked` are the places that may be released now, as (queue rank, place, most jobs of it). Jobs of all others, however
+    many stand before, are not looked at.
+    """
+    found: list[int] = []
+    for _, group in groupby(sorted(ranked, key=lambda one: -one[0]), key=lambda one: one[0]):
+        chosen = [(one.place, most) for _, one, most in group]
+        found += heads.ids(connection, counters.JOB, chosen, limit - len(found))
+        if len(found) >= limit:
+            break
+    by_id = {one.id: one for one in load(connection, found)}
+    return [by_id[identity] for identity in found]
+
+
+def oldest(connection: sa.Connection, state: JobState, limit: int) -> list[Job]:
+    """Return the first jobs in a state."""
+    return load(connection, heads.oldest(connection, counters.JOB, [state], limit))
+
+
+def targets_with(connection: sa.Connection, state: JobState) -> list[str]:
+    """Return the targets that hold jobs in a state."""
+    rows = counters.sums(connection, counters.JOB, ["target"], tally.c.state == state)
+    return sorted(row.target for row in rows if row.target)
 
 
 def at_target(connection: sa.Connection, target: str, *states: JobState, limit: int = 5000) -> list[Job]:
     """Return jobs at one target in these states, oldest first."""
     query = sa.select(*_COLUMNS).where(job.c.target == target, job.c.state.in_(states))
-    return [_job(row) for row in connection.execute(query.order_by(job.c.id).limit(limit))]
+    return _jobs(connection, query.order_by(job.c.id).limit(limit))
 
 
 def loads(connection: sa.Connection) -> Counter[tuple[str, JobType]]:
     """Return how many jobs each target holds by type: released, submitting, pending or running."""
-    query = (
-        sa.select(job.c.target, job.c.type, sa.func.count())
-        .where(job.c.state.in_((JobState.RELEASED, *AT_TARGET)))
-        .group_by(job.c.target, job.c.type)
-    )
-    return Counter({(target, JobType(kind)): int(count) for target, kind, count in connection.execute(query)})
+    held = tally.c.state.in_((JobState.RELEASED, *AT_TARGET))
+    rows = counters.sums(connection, counters.JOB, ["target", "type"], held)
+    return Counter({(row.target, JobType(row.type)): int(row.number) for row in rows})
 
 
 def waiting_count(connection: sa.Connection, workflow_id: int | None = None) -> int:
     """Return how many processing jobs are cut and not yet released."""
-    query = sa.select(sa.func.count()).where(job.c.state.in_(AHEAD), job.c.type == JobType.PROCESSING)
+    where = [tally.c.type == JobType.PROCESSING]
     if workflow_id is not None:
-        query = query.where(job.c.workflow_id == workflow_id)
-    return int(connection.execute(query).scalar_one())
+        where.append(tally.c.workflow_id == workflow_id)
+    return counters.items(connection, counters.JOB, AHEAD, *where)
 
 
 def admit(tx: Tx, ids: list[int]) -> list[int]:
@@ -162,7 +188,7 @@ def admit(tx: Tx, ids: list[int]) -> list[int]:
 
 
 def pause(tx: Tx, ids: list[int], reason: str) -> list[int]:
-    return move(tx, job, JOB_TABLE, e.JobsPaused(ids=ids, reason=reason))
+    return move(tx, job, JOB_TABLE, e.JobsPaused(ids=ids, reason=reason), wake_at=None)
 
 
 def release(tx: Tx, ids: list[int], site: str, target: str) -> list[int]:
@@ -183,16 +209,15 @@ def cool_off(tx: Tx, ids: list[int], until: float, reason: str) -> list[int]:
 
 def wake(tx: Tx, limit: int = 1000) -> list[int]:
     """Requeue jobs whose back-off is over."""
-    due = sa.select(job.c.id).where(job.c.state == JobState.COOLOFF, job.c.wake_at <= tx.now).limit(limit)
+    due = sa.select(job.c.id).where(job.c.wake_at <= tx.now, job.c.state == JobState.COOLOFF).limit(limit)
     ids = list(tx.connection.execute(due).scalars())
     return requeue(tx, ids, "back-off is over") if ids else []
 
 
 def next_wake(connection: sa.Connection) -> float | None:
     """Return when the next back-off ends (UTC epoch seconds)."""
-    due: float | None = connection.execute(
-        sa.select(sa.func.min(job.c.wake_at)).where(job.c.state == JobState.COOLOFF)
-    ).scalar_one()
+    first = sa.select(job.c.wake_at).where(job.c.wake_at.is_not(None), job.c.state == JobState.COOLOFF)
+    due: float | None = connection.execute(first.order_by(job.c.wake_at).limit(1)).scalar_one_or_none()
     return due
 
 
@@ -209,32 +234,31 @@ def kill(tx: Tx, ids: list[int], reason: str, fact: type[e.JobEvent] = e.JobsKil
 
     Attempts that the batch system may hold are ended by the tracker, which keeps asking until none is left.
     """
-    moved = move(tx, job, JOB_TABLE, fact(ids=ids, reason=reason), kill=True)
+    moved = move(tx, job, JOB_TABLE, fact(ids=ids, reason=reason), kill=True, wake_at=None)
     if moved:
+        held = (among(attempt.c.job_id, moved), attempt.c.live == 1)
+        counters.closed(tx, held, "killed")
         tx.connection.execute(
-            attempt.update()
-            .where(among(attempt.c.job_id, moved), attempt.c.live == 1)
-            .values(live=None, outcome="killed", cause=reason[:500], closed_at=tx.now)
+            attempt.update().where(*held).values(live=None, outcome="killed", cause=reason[:500], closed_at=tx.now)
         )
         credit(tx, moved, lost=1)
     return moved
 
 
 def matching(
-    connection: sa.Connection, *, workflow_name: str | None = None, states: Sequence[JobState] = (), limit: int = 100
+    connection: sa.Connection, *, workflow_name: str, states: Sequence[JobState], limit: int = 100
 ) -> list[Job]:
-    """Return jobs by workflow and state, newest first."""
-    query = sa.select(*_COLUMNS)
-    if workflow_name is not None:
-        query = query.join(workflow, workflow.c.id == job.c.workflow_id).where(workflow.c.name == workflow_name)
-    if states:
-        query = query.where(job.c.state.in_(list(states)))
-    return [_job(row) for row in connection.execute(query.order_by(job.c.id.desc()).limit(limit))]
+    """Return jobs of a workflow in these states, newest first."""
+    owner = sa.select(workflow.c.id).where(workflow.c.name == workflow_name).scalar_subquery()
+    query = sa.select(*_COLUMNS).where(job.c.workflow_id == owner, job.c.state.in_(states))
+    return _jobs(connection, query.order_by(job.c.id.desc()).limit(limit))
 
 
 def take_back(tx: Tx, lease_s: float) -> list[int]:
     """Return released jobs to the queue that no submitter has taken within the lease (PA-204)."""
-    stale = sa.select(job.c.id).where(job.c.state == JobState.RELEASED, job.c.since <= tx.now - lease_s)
+    targets = targets_with(tx.connection, JobState.RELEASED)
+    released = (job.c.target.in_(targets), job.c.state == JobState.RELEASED)
+    stale = sa.select(job.c.id).where(*released, job.c.since <= tx.now - lease_s)
     ids = list(tx.connection.execute(stale).scalars())
     return move(tx, job, JOB_TABLE, e.JobsReturned(ids=ids, reason="not taken by its target in time")) if ids else []
 

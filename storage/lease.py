@@ -1,4 +1,4 @@
-"""One store has one live holder: a file lock keeps others out, a fence stops a holder that was robbed."""
+"""One store has one live holder: a lock keeps others out, a fence stops a holder that was robbed."""
 
 import fcntl
 import os
@@ -8,8 +8,12 @@ from typing import IO
 
 import sqlalchemy as sa
 
-from storage import schema
 from storage.errors import StoreInUse, StoreLost
+
+
+def holder() -> str:
+    """Return who we are, for those whom we keep out."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 class FileLock:
@@ -26,14 +30,11 @@ class FileLock:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
+            other = handle.read().strip() or "another process"
             handle.close()
-            name = self.path.name.removesuffix(".lock")
-            raise StoreInUse(
-                f"the store {name} is in use by {holder}; stop it first, or give this one a store of its own"
-            ) from None
+            raise in_use(self.path.name.removesuffix(".lock"), other) from None
         handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        handle.write(f"{holder()}\n")
         handle.flush()
         self._file = handle
 
@@ -44,19 +45,53 @@ class FileLock:
             self._file = None
 
 
-def take(connection: sa.Connection, now: float) -> int:
-    """Raise the fence and return it."""
-    holder = f"process {os.getpid()} on {socket.gethostname()}"
-    row = connection.execute(sa.select(schema.lease.c.fence)).scalar_one_or_none()
-    if row is None:
-        connection.execute(schema.lease.insert().values(id=1, fence=1, holder=holder, taken_at=now))
-        return 1
-    connection.execute(schema.lease.update().values(fence=row + 1, holder=holder, taken_at=now))
-    return int(row) + 1
+def in_use(store: str, other: str) -> StoreInUse:
+    """Say that somebody else has the store."""
+    return StoreInUse(f"the store {store} is in use by {other}; stop it first, or give this one a store of its own")
 
 
-def check(connection: sa.Connection, fence: int) -> None:
-    """Raise StoreLost if somebody has raised the fence since."""
-    present = connection.execute(sa.select(schema.lease.c.fence)).scalar_one_or_none()
-    if present != fence:
-        raise StoreLost(f"the store's fence is {present}, ours was {fence}: another process has taken it over")
+class Hold:
+    """Our hold on a store: the fence that we raised, and the number of our last commit.
+
+    Each commit writes its number beside the fence in the same transaction. So a holder that was robbed fails, and
+    after a connection was lost during a commit the row says whether that commit holds.
+    """
+
+    def __init__(self, table: sa.Table) -> None:
+        self.fence = 0
+        self.number = 0
+        self._table = table
+        self._read = sa.select(table.c.fence, table.c.commits).with_for_update()
+        self._mark = (
+            table.update()
+            .where(table.c.fence == sa.bindparam("ours"))
+            .values(commits=sa.bindparam("next_number", type_=table.c.commits.type))
+        )
+
+    def take(self, connection: sa.Connection, now: float) -> None:
+        """Raise the fence; the caller commits."""
+        values = {"holder": holder(), "taken_at": now, "commits": 0}
+        row = connection.execute(self._read).one_or_none()
+        self.fence, self.number = (int(row.fence) if row else 0) + 1, 0
+        if row is None:
+            connection.execute(self._table.insert().values(id=1, fence=self.fence, **values))
+        else:
+            connection.execute(self._table.update().values(fence=self.fence, **values))
+
+    def mark(self, connection: sa.Connection) -> None:
+        """Number the commit that is being prepared; raise StoreLost if somebody has raised the fence since."""
+        if connection.execute(self._mark, {"ours": self.fence, "next_number": self.number + 1}).rowcount != 1:
+            self._lost(connection)
+
+    def refresh(self, connection: sa.Connection) -> None:
+        """Learn the number of the last commit that holds, waiting for one still under way; raise StoreLost as `mark`."""
+        row = connection.execute(self._read).one_or_none()
+        if row is None or row.fence != self.fence:
+            self._lost(connection)
+        else:
+            self.number = int(row.commits)
+
+    def _lost(self, connection: sa.Connection) -> None:
+        row = connection.execute(sa.select(self._table.c.fence, self._table.c.holder)).one_or_none()
+        found = f"{row.fence} of {row.holder}" if row else "gone"
+        raise StoreLost(f"the store's fence is {found}, ours was {self.fence}: another process has taken it over")

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from domain.events import Event, decode
 from storage import schema
+from storage.baseline import reached
 from storage.engine import among
 from storage.transaction import Tx
 
@@ -63,24 +64,45 @@ def position(connection: sa.Connection, subscriber: str) -> int | None:
 
 
 def last(connection: sa.Connection) -> int:
-    """Return the id of the newest fact, 0 if there is none."""
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(event.c.id), 0))).scalar_one())
+    """Return the id of the newest fact, also if it was compacted since; 0 if there never was one."""
+    newest = connection.execute(sa.select(sa.func.max(event.c.id))).scalar_one()
+    return reached(connection).event_id if newest is None else int(newest)
+
+
+def go_on_after(tx: Tx, identity: int) -> None:
+    """Give no fact an id up to this one any more: whoever has heard of one must never see its id again."""
+    newest = tx.connection.execute(sa.select(sa.func.max(event.c.id))).scalar_one()
+    if newest is None or identity > newest:
+        row = {"type": "", "version": 0, "entity": "", "low": 0, "high": 0, "sender": "", "at": 0.0, "body": ""}
+        tx.connection.execute(event.insert().values(id=identity, **row))
+        tx.connection.execute(event.delete().where(event.c.id == identity))
 
 
 def begin(tx: Tx, subscriber: str, *, from_now: bool = False) -> int:
-    """Return where a subscriber stands; a new one gets its cursor at the log's beginning, or at its present end."""
+    """Return where a subscriber stands; a new one gets its cursor at the log's beginning, or at its present end.
+
+    The start is counted until the cursor moves: see `starts`.
+    """
     present = position(tx.connection, subscriber)
     if present is not None:
+        mine = cursor.c.subscriber == subscriber
+        tx.connection.execute(cursor.update().where(mine).values(starts=cursor.c.starts + 1))
         return present
     start = last(tx.connection) if from_now else 0
     tx.connection.execute(cursor.insert().values(subscriber=subscriber, position=start))
     return start
 
 
+def starts(connection: sa.Connection, subscriber: str) -> int:
+    """Return how often a subscriber has started since its cursor last moved; high = the next fact may be what ends it."""
+    query = sa.select(cursor.c.starts).where(cursor.c.subscriber == subscriber)
+    return int(connection.execute(query).scalar_one_or_none() or 0)
+
+
 def advance(tx: Tx, subscriber: str, to: int) -> None:
     """Move the cursor forward, in the transaction of the effects."""
     tx.connection.execute(
-        cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to)
+        cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to, starts=0)
     )
 
 
@@ -90,13 +112,31 @@ def park(tx: Tx, subscriber: str, event_id: int, error: str, redelivery_s: list[
         sa.select(parked.c.tries).where(parked.c.subscriber == subscriber, parked.c.event_id == event_id)
     ).scalar_one_or_none()
     count = (tries or 0) + 1
-    next_at = tx.now + redelivery_s[count - 1] if count <= len(redelivery_s) else None
+    next_at = _next_try(tx.now, count, redelivery_s)
     values = {"tries": count, "next_at": next_at, "error": error, "at": tx.now}
     if tries is None:
         tx.connection.execute(parked.insert().values(subscriber=subscriber, event_id=event_id, **values))
     else:
         where = (parked.c.subscriber == subscriber, parked.c.event_id == event_id)
         tx.connection.execute(parked.update().where(*where).values(**values))
+
+
+def _next_try(now: float, tries: int, redelivery_s: list[float]) -> float | None:
+    return now + redelivery_s[tries - 1] if tries <= len(redelivery_s) else None
+
+
+def trying(tx: Tx, subscriber: str, event_id: int, redelivery_s: list[float]) -> None:
+    """Count a try of a parked fact before it is made, so that one which ends the process is counted too."""
+    where = (parked.c.subscriber == subscriber, parked.c.event_id == event_id)
+    tries = tx.connection.execute(sa.select(parked.c.tries).where(*where)).scalar_one() + 1
+    next_at = _next_try(tx.now, tries, redelivery_s)
+    tx.connection.execute(parked.update().where(*where).values(tries=tries, next_at=next_at, at=tx.now))
+
+
+def failed_again(tx: Tx, subscriber: str, event_id: int, error: str) -> None:
+    """Keep what the last try of a parked fact said."""
+    where = (parked.c.subscriber == subscriber, parked.c.event_id == event_id)
+    tx.connection.execute(parked.update().where(*where).values(error=error))
 
 
 def unpark(tx: Tx, subscriber: str, event_id: int) -> None:
@@ -136,6 +176,14 @@ def replay(tx: Tx, parked_ids: list[int]) -> int:
     return tx.connection.execute(
         parked.update().where(among(parked.c.id, parked_ids)).values(next_at=tx.now, tries=0)
     ).rowcount
+
+
+def drop(tx: Tx, parked_ids: list[int]) -> list[int]:
+    """Forget parked facts for their subscribers, on a person's word; return those that were there. The facts stay in the log."""
+    mine = among(parked.c.id, parked_ids)
+    found = list(tx.connection.execute(sa.select(parked.c.id).where(mine).order_by(parked.c.id)).scalars())
+    tx.connection.execute(parked.delete().where(mine))
+    return found
 
 
 def history(connection: sa.Connection, entity: str, item: int) -> list[Logged]:

@@ -8,15 +8,16 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.file import FILE_TABLE, FileState
 from domain.job import JobState, JobType, rank
-from domain.merging import Waiting
+from domain.merging import Load, Waiting
 from domain.names import unit_id
-from storage import bulk, schema
+from storage import bulk, counters, schema
+from storage.counters import Place
 from storage.engine import among
 from storage.jobs import next_id
 from storage.moves import move_all
 from storage.transaction import Tx
 
-file, job, merge_input = schema.file, schema.job, schema.merge_input
+file, job, merge_input, tally = schema.file, schema.job, schema.merge_input, schema.tally
 
 
 class Input(NamedTuple):
@@ -28,26 +29,39 @@ class Input(NamedTuple):
     adler32: str
 
 
-def waiting(connection: sa.Connection, limit: int) -> dict[tuple[int, str], list[Waiting]]:
-    """Return the files that wait to be merged, by workflow and site; at most `limit` of them, oldest first."""
+class Gathering(NamedTuple):
+    """How much of a workflow waits at a site to be merged."""
+
+    workflow_id: int
+    site: str
+    load: Load
+
+
+def gatherings(connection: sa.Connection) -> list[Gathering]:
+    """Return all places where files wait to be merged."""
+    rows = counters.sums(connection, counters.FILE, ("workflow_id", "site"), tally.c.state == FileState.UNMERGED)
+    return [Gathering(row.workflow_id, row.site, Load(row.number, row.bytes, row.events)) for row in rows]
+
+
+def _waits(workflow_id: int, site: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (file.c.state == FileState.UNMERGED, file.c.workflow_id == workflow_id, file.c.site == site)
+
+
+def waiting(connection: sa.Connection, workflow_id: int, site: str, limit: int) -> list[Waiting]:
+    """Return the files of a workflow that wait at a site, oldest first."""
     query = (
-        sa.select(
-            file.c.workflow_id, file.c.site, file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at
-        )
+        sa.select(file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at)
         .join(job, job.c.id == file.c.job_id)
-        .where(file.c.state == FileState.UNMERGED)
-        .order_by(file.c.id)
-        .limit(limit)
+        .where(*_waits(workflow_id, site))
     )
-    found: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
-    for workflow_id, site, *rest in connection.execute(query):
-        found[workflow_id, site].append(Waiting(*rest))
-    return dict(found)
+    return [Waiting(*row) for row in connection.execute(query.order_by(file.c.id).limit(limit))]
 
 
-def create(tx: Tx, workflow_id: int, site: str, members: list[int], priority: int) -> int:
-    """Make one merge job at the site where its inputs lie and return its id; raise StaleState if a member is taken."""
-    return create_all(tx, workflow_id, site, [members], priority)[0]
+def oldest(connection: sa.Connection, workflow_id: int, site: str) -> float | None:
+    """Return since when the first file of a workflow waits at a site (UTC epoch seconds), None if none does."""
+    first = sa.select(file.c.created_at).where(*_waits(workflow_id, site)).order_by(file.c.id).limit(1)
+    since: float | None = connection.execute(first).scalar_one_or_none()
+    return since
 
 
 def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], priority: int) -> list[int]:
@@ -77,6 +91,9 @@ def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], prior
         for identity, members in zip(ids, bins, strict=True)
     ]
     bulk.insert(tx.connection, job, rows)
+    new = Place(JobState.NEW, workflow_id, JobType.MERGE, site, "")
+    events = sum(row.events for row in known.values())
+    counters.book(tx.connection, {(counters.JOB, new): [len(rows), events, 0]})
     tx.emit(e.JobsCreated(ids=ids))
     move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=every))
     pairs = [(identity, member) for identity, members in zip(ids, bins, strict=True) for member in members]
@@ -84,6 +101,12 @@ def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], prior
         tx.connection, merge_input, [{"job_id": owner, "file_id": member, "live": 1} for owner, member in pairs]
     )
     return ids
+
+
+def held(connection: sa.Connection, job_ids: list[int]) -> set[int]:
+    """Return which of the merge jobs still have members."""
+    query = sa.select(merge_input.c.job_id).where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
+    return set(connection.execute(query.distinct()).scalars())
 
 
 def inputs(connection: sa.Connection, job_ids: list[int]) -> dict[int, list[Input]]:

@@ -31,6 +31,8 @@ def is_current(connection: sa.Connection, schema: Schema) -> bool:
     known = revisions(schema)
     tables = sa.inspect(connection).get_table_names()
     if _version_table(schema) not in tables:
+        if "version_copying" in tables:
+            raise StoreForeign("the store is a copy that was not finished; run the same `db copy` again")
         if tables:
             found = ", ".join(sorted(tables)[:5])
             raise StoreForeign(
@@ -44,7 +46,7 @@ def is_current(connection: sa.Connection, schema: Schema) -> bool:
 
 
 def upgrade(connection: sa.Connection, schema: Schema) -> None:
-    """Run the missing migrations, all in the caller's transaction."""
+    """Run the missing migrations: all in the caller's transaction, or on MariaDB so that the next start can go on (resuming.py)."""
     from alembic import command
 
     command.upgrade(_config(connection, schema), "head")
@@ -64,12 +66,22 @@ def run_env() -> None:
     """The body of each env.py: run the migrations on the connection that `upgrade` was given."""
     from alembic import context
 
+    from storage.resuming import Resumption
+
     attributes = context.config.attributes
     schema: Schema = attributes["schema"]
+    connection: sa.Connection = attributes["connection"]
+    resumption = None if connection.dialect.name == "sqlite" else Resumption(connection)
     context.configure(
-        connection=attributes["connection"],
+        connection=connection,
         target_metadata=schema.metadata,
         render_as_batch=True,
         version_table=_version_table(schema),
+        on_version_apply=resumption.applied if resumption else None,
     )
+    if resumption is None:
+        context.run_migrations()
+        return
+    resumption.watch(context.get_context())
     context.run_migrations()
+    resumption.finish()

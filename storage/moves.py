@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from domain.events import Event
 from domain.transition import StateTable
-from storage.engine import among, listed
+from storage import counters
+from storage.engine import among
 from storage.transaction import Tx
 
 CHUNK = 5000
@@ -29,22 +30,22 @@ def move(tx: Tx, table: sa.Table, machine: StateTable[Any], event: Event, **valu
     for start in range(0, len(event.ids), CHUNK):
         chunk = event.ids[start : start + CHUNK]
         legal = _legal(table, rule.sources)
-        found = list(tx.connection.execute(legal, {"ids": listed(chunk)}).scalars())
-        if found:
+        rows = tx.connection.execute(legal, {"ids": chunk}).all()
+        if found := [row[0] for row in rows]:
             set_to = {"state": rule.target, "since": tx.now, "reason": event.reason[:500], **values}
             change = _change(table, tuple(set_to))
-            tx.connection.execute(
-                change, {"ids": listed(found), **{f"new_{name}": value for name, value in set_to.items()}}
-            )
+            tx.connection.execute(change, {"ids": found, **{f"new_{name}": value for name, value in set_to.items()}})
+            counters.moved(tx, table, rows, rule.target, values.get("target"))
             tx.emit(replace(event, ids=found))
             moved += found
     return moved
 
 
 @cache
-def _legal(table: sa.Table, sources: tuple[str, ...]) -> sa.Select[int]:
+def _legal(table: sa.Table, sources: tuple[str, ...]) -> sa.Select[Any]:
     """Made once per table and move: building a statement costs more than running it."""
-    return sa.select(table.c.id).where(among(table.c.id), table.c.state.in_(sources)).order_by(table.c.id)
+    query = sa.select(table.c.id, *counters.columns(table)).select_from(counters.source(table))
+    return query.where(among(table.c.id), table.c.state.in_(sources)).order_by(table.c.id)
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from storage import schema
+from storage.engine import among
 from storage.transaction import Tx
 
 outbox = schema.outbox
@@ -52,6 +53,13 @@ def answered(tx: Tx, call: Call, answer: str) -> bool:
 def forget(tx: Tx, call: Call) -> None:
     """Nothing came of the call; it leaves no trace."""
     tx.connection.execute(outbox.delete().where(outbox.c.id == call.id))
+
+
+def prune(tx: Tx, before: float, most: int = 1000) -> int:
+    """Forget calls that were answered and last made before `before` (UTC epoch seconds); return how many."""
+    old = sa.select(outbox.c.id).where(outbox.c.answered == 1, outbox.c.next_at < before).limit(most)
+    ids = list(tx.connection.execute(old).scalars())
+    return tx.connection.execute(outbox.delete().where(among(outbox.c.id, ids))).rowcount if ids else 0
 
 
 def postponed(tx: Tx, call: Call, until: float) -> None:

@@ -1,5 +1,6 @@
 """Removals: what may go, decided in the transaction that grants it (PA-513)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -8,7 +9,7 @@ from domain import events as e
 from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobState
 from domain.transfer import TransferState
-from storage import schema
+from storage import attempts, counters, heads, schema
 from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
@@ -33,11 +34,19 @@ class Removal(NamedTuple):
     tries: int
 
 
-def grant(tx: Tx, limit: int) -> list[int]:
-    """Grant the deletion of unmerged files and return their ids.
+class Page(NamedTuple):
+    """What was moved of a page of items, and where the next page begins: 0 = at the beginning again."""
+
+    moved: list[int]
+    after: int
+
+
+def grant(tx: Tx, limit: int, after: int = 0) -> Page:
+    """Grant the deletion of unmerged files among the next `limit` that might go.
 
     A merged one may go when the file that holds its events is catalogued and every subscription to that file is served by
-    a verified copy; an invalid one may go at once, its events are produced again.
+    a verified copy; an invalid one may go at once, its events are produced again. Those that may not go yet are not looked
+    at again before all others were: however many wait for their delivery, a look costs the same.
     """
     successor = file.alias("successor")
     unserved = sa.exists().where(transfer.c.file_id == successor.c.id, transfer.c.state.not_in(_ARRIVED))
@@ -50,15 +59,19 @@ def grant(tx: Tx, limit: int) -> list[int]:
         sa.exists().where(replica.c.file_id == successor.c.id),
         ~unserved,
     )
+    states = (FileState.MERGED, FileState.INVALID, FileState.REMOVEFAILED)
+    page = heads.oldest(tx.connection, counters.FILE, states, limit, after)
     query = sa.select(file.c.id).where(
+        among(file.c.id, page),
         sa.or_(
             sa.and_(file.c.kind == FileKind.UNMERGED, file.c.state == FileState.MERGED, evidence),
             file.c.state == FileState.INVALID,
             sa.and_(file.c.state == FileState.REMOVEFAILED, file.c.since <= tx.now - AGAIN_S),
         ),
     )
-    ids = list(tx.connection.execute(query.order_by(file.c.id).limit(limit)).scalars())
-    return move(tx, file, FILE_TABLE, e.FilesRemoving(ids=ids), tries=0) if ids else []
+    ids = list(tx.connection.execute(query.order_by(file.c.id)).scalars())
+    moved = move(tx, file, FILE_TABLE, e.FilesRemoving(ids=ids), tries=0) if ids else []
+    return Page(moved, page[-1] if len(page) == limit else 0)
 
 
 def granted(connection: sa.Connection, limit: int) -> list[Removal]:
@@ -71,6 +84,8 @@ def removed(tx: Tx, ids: list[int]) -> None:
     """They are gone; a job with nothing left anywhere is cleaned."""
     moved = move(tx, file, FILE_TABLE, e.FilesRemoved(ids=ids))
     tx.connection.execute(replica.delete().where(among(replica.c.file_id, moved)))
+    owners = sa.select(file.c.job_id).where(among(file.c.id, moved)).distinct()
+    _clean(tx, list(tx.connection.execute(owners).scalars()))
 
 
 def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
@@ -83,12 +98,23 @@ def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
         move(tx, file, FILE_TABLE, e.FileRemovalsFailed(ids=over, reason=reason))
 
 
-def clean_jobs(tx: Tx, limit: int) -> list[int]:
-    """Move successful jobs to cleaned of which neither small files nor directories are left."""
+def registered(connection: sa.Connection, lfns: Sequence[str]) -> set[str]:
+    """Return which of the names the catalogue knows: what it knows is never removed as left over."""
+    return set(connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(list(lfns)))).scalars())
+
+
+def clean_jobs(tx: Tx, limit: int, after: int = 0) -> Page:
+    """Move successful jobs to cleaned, of the next `limit`, of which neither small files nor directories are left."""
+    page = heads.oldest(tx.connection, counters.JOB, (JobState.SUCCESS,), limit, after)
+    return Page(_clean(tx, page), page[-1] if len(page) == limit else 0)
+
+
+def _clean(tx: Tx, job_ids: list[int]) -> list[int]:
     small = sa.exists().where(
         file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED
     )
-    directory = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.cleaned.is_(None))
-    query = sa.select(job.c.id).where(job.c.state == JobState.SUCCESS, ~small, ~directory)
-    ids = list(tx.connection.execute(query.limit(limit)).scalars())
+    left = sa.or_(attempt.c.cleaned.is_(None), attempt.c.cleaned == attempts.OUTPUT_LEFT)
+    directory = sa.exists().where(attempt.c.job_id == job.c.id, left)
+    query = sa.select(job.c.id).where(among(job.c.id, job_ids), job.c.state == JobState.SUCCESS, ~small, ~directory)
+    ids = list(tx.connection.execute(query).scalars())
     return move(tx, job, JOB_TABLE, e.JobsCleaned(ids=ids)) if ids else []

@@ -27,7 +27,7 @@ def revoke(tx: Tx, allocation_id: int, reason: str) -> list[int]:
         sa.select(merge_input.c.job_id)
         .join(file, file.c.id == merge_input.c.file_id)
         .join(job, job.c.id == merge_input.c.job_id)
-        .where(file.c.job_id.in_(ours), merge_input.c.live == 1, job.c.state.in_(UNFINISHED))
+        .where(file.c.job_id.in_(ours), merge_input.c.live == 1, job.c.state.in_((*UNFINISHED, JobState.EXHAUSTED)))
     )
     merges = sorted(set(tx.connection.execute(concerned).scalars()))
     if merges:

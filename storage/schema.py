@@ -62,15 +62,21 @@ def _moving() -> tuple[sa.Column[str], sa.Column[int], sa.Column[float], sa.Colu
     )
 
 
-lease = sa.Table(
-    "lease",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("fence", Id, nullable=False),
-    sa.Column("holder", Line, nullable=False),
-    sa.Column("taken_at", Time, nullable=False),
-    sa.CheckConstraint("id = 1", name="one_row"),
-)
+def lease_table(of: sa.MetaData) -> sa.Table:
+    """Who holds the store: raised `fence` by `fence`, with the number of the holder's last commit."""
+    return sa.Table(
+        "lease",
+        of,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("fence", Id, nullable=False),
+        sa.Column("holder", Line, nullable=False),
+        sa.Column("taken_at", Time, nullable=False),
+        sa.Column("commits", sa.BigInteger, nullable=False, server_default="0"),
+        sa.CheckConstraint("id = 1", name="one_row"),
+    )
+
+
+lease = lease_table(metadata)
 
 workflow = sa.Table(
     "workflow",
@@ -130,11 +136,11 @@ job = sa.Table(
     *_moving(),
     one_of("state", JobState),
     one_of("type", JobType),
-    sa.Index(None, "workflow_id", "state"),
+    sa.Index("ix_job_place", "workflow_id", "state", "type", "pinned", "target"),
     sa.Index(None, "allocation_id"),
     sa.Index(None, "target", "state"),
 )
-sa.Index("ix_job_queue", job.c.state, job.c.rank.desc(), job.c.id)
+sa.Index("ix_job_wake_at", job.c.wake_at, sqlite_where=job.c.wake_at.is_not(None))
 
 attempt = sa.Table(
     "attempt",
@@ -167,7 +173,19 @@ attempt = sa.Table(
     sa.CheckConstraint("live = 1 OR live IS NULL", name="live"),
     sa.CheckConstraint("outcome IN ('success', 'failed', 'lost', 'killed', 'void')", name="outcome"),
     sa.Index(None, "target", "live", "cleaned"),
-    sa.Index(None, "outcome", "exit_code"),
+)
+FAILED = ("failed", "lost")
+"""Outcomes of attempts that say something of a site or a payload."""
+SOME_FAILURE = sa.text("attempt.outcome IN ('failed', 'lost')")
+"""What a question has to say, word for word, for SQLite to use the index of failed attempts, which holds no others."""
+sa.Index("ix_attempt_failed", attempt.c.outcome, sqlite_where=sa.text("outcome IN ('failed', 'lost')"))
+
+flag = sa.Table(
+    "flag",
+    metadata,
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempt.id"), primary_key=True, autoincrement=False),
+    sa.Column("participant", Word, primary_key=True),
+    sa.Column("at", Time, nullable=False),
 )
 
 dataset = sa.Table(
@@ -262,6 +280,40 @@ transfer = sa.Table(
     sa.UniqueConstraint("file_id", "destination"),
     sa.Index(None, "state", "destination"),
 )
+sa.Index("ix_transfer_wake_at", transfer.c.wake_at, sqlite_where=transfer.c.wake_at.is_not(None))
+
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("entity", sa.String(20), primary_key=True),
+    sa.Column("state", sa.String(20), primary_key=True),
+    sa.Column("workflow_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.String(20), primary_key=True),
+    sa.Column("site", Word, primary_key=True),
+    sa.Column("target", Word, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+cause = sa.Table(
+    "cause",
+    metadata,
+    _id(),
+    _ref("workflow_id", "workflow"),
+    sa.Column("outcome", sa.String(20), nullable=False),
+    sa.Column("exit_code", sa.Integer, nullable=False),
+    sa.Column("blame", sa.String(20), nullable=False),
+    sa.Column("site", Word, nullable=False),
+    sa.Column("node", Word, nullable=False),
+    sa.Column("fingerprint", sa.String(32), nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("first_at", Time, nullable=False),
+    sa.Column("last_at", Time, nullable=False),
+    sa.Column("attempt_id", Id, nullable=False),
+    sa.UniqueConstraint("workflow_id", "outcome", "exit_code", "site", "node", "fingerprint"),
+)
 
 event = sa.Table(
     "event",
@@ -286,6 +338,7 @@ cursor = sa.Table(
     metadata,
     sa.Column("subscriber", Word, primary_key=True),
     sa.Column("position", Id, nullable=False),
+    sa.Column("starts", sa.Integer, nullable=False, server_default="0"),
 )
 
 parked = sa.Table(
@@ -300,6 +353,48 @@ parked = sa.Table(
     sa.Column("at", Time, nullable=False),
     sa.UniqueConstraint("subscriber", "event_id"),
     sa.Index(None, "next_at"),
+)
+
+horizon = sa.Table(
+    "horizon",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("event_id", Id, nullable=False),
+    sa.Column("at", Time, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
+folded = sa.Table(
+    "folded",
+    metadata,
+    sa.Column("entity", sa.String(20), primary_key=True),
+    sa.Column("first", Id, primary_key=True, autoincrement=False),
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("states", sa.LargeBinary(2**24 - 1), nullable=False),
+    sa.Column("moves", sa.LargeBinary(2**24 - 1), nullable=False),
+)
+
+daily = sa.Table(
+    "daily",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.String(60), primary_key=True),
+    sa.Column("sender", Word, primary_key=True),
+    sa.Column("facts", sa.BigInteger, nullable=False),
+    sa.Column("items", sa.BigInteger, nullable=False),
+)
+
+restoration = sa.Table(
+    "restoration",
+    metadata,
+    _id(),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("snapshot", Line, nullable=False),
+    sa.Column("snapshot_at", Time, nullable=False),
+    sa.Column("event_id", Id, nullable=False),
+    sa.Column("remove_unknown", sa.Boolean(create_constraint=True, name="remove_unknown"), nullable=False),
+    sa.Column("settled_at", Time, nullable=True),
+    sa.Column("report", sa.Text(2**24 - 1), nullable=True),
 )
 
 outbox = sa.Table(
@@ -332,6 +427,25 @@ alert = sa.Table(
     sa.Column("closed_at", Time, nullable=True),
     sa.UniqueConstraint("code", "subject"),
     sa.CheckConstraint("level IN ('info', 'warning', 'error', 'critical')", name="level"),
+)
+
+dead_letter = sa.Table(
+    "dead_letter",
+    metadata,
+    _id(),
+    sa.Column("actor", Word, nullable=False),
+    sa.Column("type", Word, nullable=False),
+    sa.Column("reason", Word, nullable=False),
+    sa.Column("text", Line, nullable=False),
+    sa.Column("body", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("traceback", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("first_at", Time, nullable=False),
+    sa.Column("last_at", Time, nullable=False),
+    sa.Column("closed_at", Time, nullable=True),
+    sa.Index(None, "closed_at"),
 )
 
 audit = sa.Table(

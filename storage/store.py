@@ -2,23 +2,19 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
 
 from domain.events import Event
-from storage import lease
-from storage.engine import Reader, connect, database_file
-from storage.errors import StoreCorrupt, StoreError, StoreInUse, StoreLost
-from storage.migrate import is_current, upgrade
+from storage.engines.base import Database
+from storage.engines.opening import open_database
+from storage.errors import StoreAway, StoreError, StoreInUse, StoreLost
 from storage.schema import AGENT, Schema
 from storage.transaction import Tx
-from storage.writer import Pending, Settled, commit
+from storage.writer import Pending, Settled
 from supervisors import Clock, SystemClock
 
 T = TypeVar("T")
@@ -31,61 +27,37 @@ log = logging.getLogger("prodagent.store")
 
 
 class Store:
-    """Everything that is remembered. Made by `open`; all methods belong to one event loop.
+    """Everything that is remembered. Made by `open`; all methods belong to one event loop."""
 
-    The database works in a thread of its own, a whole unit at a time, so that the loop never waits for it.
-    """
-
-    def __init__(self, path: Path, schema: Schema, clock: Clock) -> None:
-        self.path = path
+    def __init__(self, database: Database, clock: Clock) -> None:
         self.clock = clock
         self.commits = 0
         self.units = 0
-        self._schema = schema
-        self._lock = lease.FileLock(path)
-        self._fence = 0
-        self._engine: sa.Engine | None = None
-        self._connection: sa.Connection
-        self._reader: Reader | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._database = database
         self._waiting: deque[Pending] = deque()
         self._work = asyncio.Event()
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._held = ""
 
     @classmethod
-    async def open(cls, url: str, schema: Schema = AGENT, *, clock: Clock | None = None) -> "Store":
-        """Open or make the store, migrate it and become its only writer.
+    async def open(
+        cls, url: str, schema: Schema = AGENT, *, clock: Clock | None = None, database: Database | None = None
+    ) -> "Store":
+        """Open or make the store at `url`, or on a database of one's own, migrate it and become its only writer.
 
-        Raises StoreInUse, StoreTooNew, StoreForeign, StoreCorrupt or StoreError (bad URL, no rights, no room); nothing
-        is written then.
+        Raises StoreInUse, StoreTooNew, StoreForeign, StoreCorrupt, StoreError (bad address, no rights, no room) or
+        StoreAway (the server does not answer); nothing is written then.
         """
-        path = database_file(url)
-        store = cls(path, schema, clock or SystemClock())
+        store = cls(database or open_database(url, schema), clock or SystemClock())
         try:
-            await asyncio.get_running_loop().run_in_executor(store._thread, store._start)
-        except BaseException as error:
+            await store._database.open(store.clock.time())
+        except BaseException:
             await store.close()
-            raise _unusable(path, error) from error
+            raise
         store._task = asyncio.create_task(store._write_groups(), name="store-writer")
         return store
-
-    def _start(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
-        self._engine = connect(self.path, writer=True)
-        self._connection = self._engine.connect()
-        current = is_current(self._connection, self._schema)
-        self._connection.rollback()
-        assert self._connection.connection.driver_connection is not None
-        self._connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")
-        if not current:
-            upgrade(self._connection, self._schema)
-        if "lease" in self._schema.metadata.tables:
-            self._fence = lease.take(self._connection, self.clock.time())
-        self._connection.commit()
-        self._reader = Reader(self.path)
 
     async def close(self) -> None:
         """Commit what waits, then let go of everything. Safe to repeat."""
@@ -93,17 +65,24 @@ class Store:
         self._work.set()
         if self._task is not None:
             await asyncio.wait([self._task])
-        await asyncio.to_thread(self._stop)
+        await self._database.close()
 
-    def _stop(self) -> None:
-        self._thread.shutdown()
-        if self._reader is not None:
-            self._reader.close_now()
-        if self._engine is not None:
-            if hasattr(self, "_connection"):
-                self._connection.close()
-            self._engine.dispose()
-        self._lock.release()
+    async def abandon(self) -> None:
+        """Let go of everything as a kill would: what waits is not written. For simulations."""
+        self._closing = True
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._database.close()
+
+    def hold(self, reason: str) -> None:
+        """Take no further units until `free`: `write` raises StoreAway with this reason. What waits is still written."""
+        self._held = reason
+
+    def free(self) -> None:
+        """Take units again. Safe to repeat."""
+        self._held = ""
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with the types of the facts after each commit. A hint: losing one costs a sweep, never work."""
@@ -112,12 +91,15 @@ class Store:
     async def write(self, unit: Callable[[Tx], T], *, sender: str = "", cause: int | None = None) -> T:
         """Run `unit` in a transaction and return its result once that is on disk.
 
-        Units run one at a time in the order of their calls, in the writer's thread; several share a commit. An exception
-        of the unit undoes it alone and is raised here. The unit may be run again (after another one of its group failed),
-        so it must not change anything but the store. Raises StoreAway if the database is busy or full: nothing was written.
+        Units run one at a time in the order of their calls, not in the caller's thread; several share a commit. An
+        exception of the unit undoes it alone and is raised here. The unit may be run again (after another one of its group
+        failed, or the database did), so it must not change anything but the store. Raises StoreAway if the database is
+        away, busy or full: nothing was written; StoreUnsure if it went away during the commit and stayed away.
         """
         if self._closing or self._task is None or self._task.done():
             raise StoreError("the store is closed")
+        if self._held:
+            raise StoreAway(self._held)
         pending = Pending(unit, sender, cause)
         self._waiting.append(pending)
         self._work.set()
@@ -126,9 +108,9 @@ class Store:
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run `query` on a consistent snapshot that holds every commit so far; it cannot write."""
-        if self._reader is None:
+        if self._task is None or self._task.done():
             raise StoreError("the store is closed")
-        return await self._reader.read(query)
+        return await self._database.read(query)
 
     async def _write_groups(self) -> None:
         try:
@@ -147,9 +129,7 @@ class Store:
 
     async def _write_group(self, group: list[Pending]) -> None:
         try:
-            settled = await asyncio.get_running_loop().run_in_executor(
-                self._thread, commit, self._connection, group, self.clock.time(), self._fence
-            )
+            settled = await self._database.commit(group, self.clock.time())
         except BaseException as error:
             log.exception("a group of %d units could not be settled", len(group))
             settled = Settled([StoreError(f"the writer failed: {error!r}")] * len(group), frozenset(), 0)
@@ -177,19 +157,6 @@ class Store:
                 listener(facts)
             except Exception:
                 log.exception("a listener failed")
-
-
-def _unusable(path: Path, error: BaseException) -> BaseException:
-    """Say what a failed opening means and what to do about it."""
-    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, sqlite3.OperationalError):
-        if "locked" in str(error.orig):
-            return StoreInUse(f"store {path}: {error.orig}; another program has it open")
-        return StoreError(f"store {path}: {error.orig}; expected a file that can be written, with room on its disk")
-    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, sqlite3.DatabaseError):
-        return StoreCorrupt(f"store {path}: {error.orig}; restore it from a backup, or name another file")
-    if isinstance(error, OSError):
-        return StoreError(f"store {path}: {error.strerror or error}; expected a directory that can be written")
-    return error
 
 
 __all__ = ["Schema", "Store", "StoreError", "StoreInUse", "StoreLost", "Tx"]

@@ -7,11 +7,11 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.transfer import TRANSFER_TABLE, TransferState
-from storage import bulk, schema
+from storage import bulk, counters, schema
 from storage.moves import move
 from storage.transaction import Tx
 
-transfer, file, replica = schema.transfer, schema.file, schema.replica
+transfer, file, replica, tally = schema.transfer, schema.file, schema.replica, schema.tally
 
 
 class Transfer(NamedTuple):
@@ -41,6 +41,7 @@ def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
     new = [row for row in wanted if (row[0], row[2]) not in present and row[1] != row[2]]
     if not new:
         return
+    counters.delivered(tx, sorted({owner for owner, _, _ in new}), -1)
     first = int(tx.connection.execute(sa.select(sa.func.coalesce(sa.func.max(transfer.c.id), 0))).scalar_one()) + 1
     rows = [
         {
@@ -55,13 +56,39 @@ def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
         for n, (owner, source, destination) in enumerate(new)
     ]
     bulk.insert(tx.connection, transfer, rows)
+    counters.wanted(tx, first)
     tx.emit(e.TransfersWanted(ids=[first + n for n in range(len(new))]))
 
 
-def load(
-    connection: sa.Connection, states: Sequence[TransferState], *, due: float | None = None, limit: int = 1000
+def load(connection: sa.Connection, states: Sequence[TransferState], *, limit: int = 1000) -> list[Transfer]:
+    """Return tasks in these states, oldest first."""
+    return _select(connection, transfer.c.state.in_(states), order=transfer.c.id, limit=limit)
+
+
+def due(connection: sa.Connection, now: float, limit: int = 1000) -> list[Transfer]:
+    """Return tasks that may be offered: the oldest wanted at each destination, and those whose pause is over."""
+    found: list[Transfer] = []
+    for destination in destinations(connection, TransferState.WANTED):
+        found += ahead(connection, TransferState.WANTED, destination, limit - len(found))
+    paused = transfer.c.state.in_((TransferState.WAITING, TransferState.PARKED))
+    over = sa.and_(transfer.c.wake_at <= now, paused)
+    return found + _select(connection, over, order=transfer.c.wake_at, limit=limit)
+
+
+def destinations(connection: sa.Connection, state: TransferState) -> list[str]:
+    """Return the destinations of tasks in a state."""
+    return sorted(row.site for row in counters.sums(connection, counters.TRANSFER, ("site",), tally.c.state == state))
+
+
+def ahead(connection: sa.Connection, state: TransferState, destination: str, limit: int) -> list[Transfer]:
+    """Return the oldest tasks in a state to one destination."""
+    where = sa.and_(transfer.c.state == state, transfer.c.destination == destination)
+    return _select(connection, where, order=transfer.c.id, limit=max(0, limit))
+
+
+def _select(
+    connection: sa.Connection, where: sa.ColumnElement[bool], *, order: sa.ColumnElement[Any], limit: int
 ) -> list[Transfer]:
-    """Return tasks in these states, oldest first; `due`: only those whose wake time has come."""
     columns = (
         *(transfer.c[name] for name in Transfer._fields[:7]),
         file.c.lfn,
@@ -71,11 +98,8 @@ def load(
         transfer.c.wake_at,
         transfer.c.reason,
     )
-    query = sa.select(*columns).join(file, file.c.id == transfer.c.file_id).where(transfer.c.state.in_(states))
-    if due is not None:
-        query = query.where(sa.or_(transfer.c.wake_at.is_(None), transfer.c.wake_at <= due))
-    rows = connection.execute(query.order_by(transfer.c.id).limit(limit))
-    return [_transfer(row) for row in rows]
+    query = sa.select(*columns).join(file, file.c.id == transfer.c.file_id).where(where)
+    return [_transfer(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
 
 def _transfer(row: Any) -> Transfer:
@@ -117,6 +141,7 @@ def verified(tx: Tx, task: Transfer, method: str) -> bool:
         replica.insert().values(file_id=task.file_id, site=task.destination, method=method, verified_at=tx.now)
     )
     move(tx, transfer, TRANSFER_TABLE, e.TransfersSafe(ids=[task.id], reason="one verified disk copy"))
+    counters.delivered(tx, [task.file_id], 1)
     return True
 
 
@@ -143,9 +168,7 @@ def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
 
 def next_wake(connection: sa.Connection) -> float | None:
     """Return when the next pause ends (UTC epoch seconds)."""
-    due: float | None = connection.execute(
-        sa.select(sa.func.min(transfer.c.wake_at)).where(
-            transfer.c.state.in_((TransferState.WAITING, TransferState.PARKED))
-        )
-    ).scalar_one()
-    return due
+    paused = transfer.c.state.in_((TransferState.WAITING, TransferState.PARKED))
+    first = sa.select(transfer.c.wake_at).where(transfer.c.wake_at.is_not(None), paused).order_by(transfer.c.wake_at)
+    wake_at: float | None = connection.execute(first.limit(1)).scalar_one_or_none()
+    return wake_at

@@ -1,7 +1,7 @@
 """Why something does not move: gather what is known of it and let the domain explain (OPS-09)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,27 +14,26 @@ from domain.explain import (
     ARRIVED,
     FileSight,
     JobSight,
-    SiteSight,
     TransferSight,
     Verdict,
     WorkflowSight,
     explain_file,
     explain_job,
-    explain_site,
     explain_transfer,
     explain_workflow,
-    fact_parked,
 )
+from domain.explain_site import SiteSight, explain_site
 from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
 from domain.matching import Candidate, Place, wait_reason
+from domain.obstacles import fact_parked
 from domain.transfer import TransferState
-from storage import jobs, schema, views, workflows
+from storage import counters, heads, jobs, schema, views, workflows
 from storage.views import FileView, JobRow, TransferView, Unknown
 from storage.workflows import Workflow
 
 allocation, job, attempt, file = schema.allocation, schema.job, schema.attempt, schema.file
-transfer, alert, event, parked = schema.transfer, schema.alert, schema.event, schema.parked
+transfer, alert, event, parked, tally = schema.transfer, schema.alert, schema.event, schema.parked, schema.tally
 
 KINDS = ("job", "workflow", "request", "file", "transfer", "site")
 _UNFINISHED = tuple(state for state in TransferState if state not in ARRIVED)
@@ -148,7 +147,9 @@ class _Look:
         return JobSight(
             state=JobState(row.state),
             type=JobType(row.type),
-            reason=row.reason or self.connection.execute(cause).scalar() or "",
+            reason=row.reason
+            or ("" if row.state == JobState.PENDING else self.connection.execute(cause).scalar())
+            or "",
             since=row.since,
             wake_at=row.wake_at,
             target=target,
@@ -206,8 +207,10 @@ class _Look:
             return {}
         owner = self._workflow(row.workflow)
         where = (file.c.state == FileState.UNMERGED, file.c.workflow_id == owner.id, file.c.site == row.site)
-        query = sa.select(sa.func.sum(file.c.size), sa.func.min(file.c.created_at)).where(*where)
-        size, oldest = self.connection.execute(query).one()
+        first = sa.select(file.c.created_at).where(*where).order_by(file.c.id).limit(1)
+        oldest = self.connection.execute(first).scalar_one()
+        here = (tally.c.state == FileState.UNMERGED, tally.c.workflow_id == owner.id, tally.c.site == row.site)
+        size = sum(part.bytes for part in counters.sums(self.connection, counters.FILE, ("state",), *here))
         merge = owner.spec.merge
         return {
             "waiting_bytes": int(size),
@@ -276,25 +279,26 @@ class _Look:
         return dict(groups), verdicts
 
     def _queued(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
-        query = sa.select(job.c.type, job.c.pinned, sa.func.count()).where(
-            job.c.workflow_id == owner.id, job.c.state == JobState.QUEUED
-        )
         free = places(self.connection, self.settings)
-        for kind, pinned, count in self.connection.execute(query.group_by(job.c.type, job.c.pinned)):
-            candidate = Candidate(0, JobType(kind), frozenset(owner.spec.sites), pinned)
-            yield self._sample(owner, JobState.QUEUED, kind, queue=wait_reason(candidate, free)), count
+        for place, count in self._standings(owner, (JobState.QUEUED,)):
+            candidate = Candidate(0, JobType(place.type), frozenset(owner.spec.sites), place.site or None)
+            yield self._sample(owner, JobState.QUEUED, place.type, queue=wait_reason(candidate, free)), count
 
     def _jobs(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
-        columns = (job.c.state, job.c.type, job.c.target)
-        newest = (sa.func.max(job.c.reason), sa.func.min(job.c.wake_at), sa.func.min(job.c.since))
-        query = sa.select(*columns, *newest, sa.func.count()).where(
-            job.c.workflow_id == owner.id, job.c.state.in_(_BLOCKED)
-        )
-        for state, kind, at, reason, wake_at, since, count in self.connection.execute(query.group_by(*columns)):
-            if state == JobState.ACCOUNTED and kind == JobType.PROCESSING:
+        for place, count in self._standings(owner, _BLOCKED):
+            if place.state == JobState.ACCOUNTED and place.type == JobType.PROCESSING:
                 continue  # its file waits, and is counted there
-            known = {"reason": reason, "wake_at": wake_at, "since": since, "target": at or ""}
-            yield self._sample(owner, state, kind, silent=self._silent(at or ""), **known), count
+            (identity,) = heads.ids(self.connection, counters.JOB, [(place, 1)], 1)
+            columns = (job.c.reason, job.c.wake_at, job.c.since)
+            oldest = self.connection.execute(sa.select(*columns).where(job.c.id == identity)).one()
+            known = {**oldest._asdict(), "target": place.target, "silent": self._silent(place.target)}
+            yield self._sample(owner, place.state, place.type, **known), count
+
+    def _standings(self, owner: Workflow, states: Sequence[JobState]) -> list[heads.Standing]:
+        """Return where jobs of a workflow stand."""
+        return heads.standings(
+            self.connection, counters.JOB, tally.c.workflow_id == owner.id, tally.c.state.in_(states)
+        )
 
     def _sample(self, owner: Workflow, state: str, kind: str, **more: Any) -> Verdict:
         sight = JobSight(
@@ -308,21 +312,19 @@ class _Look:
         return explain_job(sight, self.now)
 
     def _files(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
-        waiting = (FileState.UNMERGED, FileState.REGISTERED)
-        query = sa.select(file.c.state, file.c.site, sa.func.min(file.c.id), sa.func.count()).where(
-            file.c.workflow_id == owner.id, file.c.state.in_(waiting)
-        )
-        for _, _, identity, count in self.connection.execute(query.group_by(file.c.state, file.c.site)).all():
+        waiting = tally.c.state.in_((FileState.UNMERGED, FileState.REGISTERED))
+        for place, count in heads.standings(self.connection, counters.FILE, tally.c.workflow_id == owner.id, waiting):
+            (identity,) = heads.ids(self.connection, counters.FILE, [(place, 1)], 1)
             yield self.file(identity), count
 
     def _transfers(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
-        query = (
-            sa.select(sa.func.min(transfer.c.id), sa.func.count())
-            .join(file)
-            .where(file.c.workflow_id == owner.id, transfer.c.state.in_(_UNFINISHED))
-        )
-        grouped = query.group_by(transfer.c.state, transfer.c.destination)
-        for identity, count in self.connection.execute(grouped).all():
+        unfinished = tally.c.state.in_(_UNFINISHED)
+        for place, count in heads.standings(
+            self.connection, counters.TRANSFER, tally.c.workflow_id == owner.id, unfinished
+        ):
+            at = (transfer.c.state == place.state, transfer.c.destination == place.site)
+            first = sa.select(transfer.c.id).join(file).where(*at, file.c.workflow_id == owner.id)
+            identity = self.connection.execute(first.order_by(transfer.c.id).limit(1)).scalar_one()
             yield explain_transfer(self._transfer_sight(views.one_transfer(self.connection, identity)), self.now), count
 
     def _workflow(self, name: str, kind: str = "workflow") -> Workflow:

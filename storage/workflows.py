@@ -9,16 +9,15 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.allocation import ALLOCATION_TABLE, AllocationState
 from domain.job import UNFINISHED, JobState, JobType
-from domain.ranges import Range
 from domain.spec import WorkflowSpec
 from domain.transfer import TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
-from storage import schema
+from storage import counters, schema
 from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
-workflow, allocation, job, file, transfer = schema.workflow, schema.allocation, schema.job, schema.file, schema.transfer
+workflow, allocation, job, tally = schema.workflow, schema.allocation, schema.job, schema.tally
 
 
 class NameTaken(Exception):
@@ -53,11 +52,14 @@ def add(
     `events` are the event numbers to be worked through, `sandbox` the sha256 of its files or "".
     """
     digest = spec_hash(spec, sandbox)
-    query = sa.select(workflow.c.id, workflow.c.spec_hash).where(workflow.c.name == name)
-    present = tx.connection.execute(query).one_or_none()
+    query = sa.select(workflow.c.id, workflow.c.spec_hash, workflow.c.manager, workflow.c.request)
+    present = tx.connection.execute(query.where(workflow.c.name == name)).one_or_none()
     if present is not None:
         if present.spec_hash != digest:
             raise NameTaken(f"workflow {name!r} exists with other content; expected a new name, or the same content")
+        if (present.manager, present.request) != (manager, request):
+            owner = f"request {present.request} of {present.manager}" if present.manager else "a file"
+            raise NameTaken(f"workflow {name!r} exists and came from {owner}; expected a new name")
         return present.id, False
     added = tx.connection.execute(
         workflow.insert().values(
@@ -120,10 +122,10 @@ def processing_over(connection: sa.Connection, workflow_id: int) -> bool:
     if intake:
         return False
     uncut = sa.exists().where(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE)
-    open_jobs = sa.exists().where(
-        job.c.workflow_id == workflow_id, job.c.state.in_(UNFINISHED), job.c.type == JobType.PROCESSING
-    )
-    return not connection.execute(sa.select(sa.or_(uncut, open_jobs))).scalar_one()
+    if connection.execute(sa.select(uncut)).scalar_one():
+        return False
+    ours = (tally.c.workflow_id == workflow_id, tally.c.type == JobType.PROCESSING)
+    return counters.items(connection, counters.JOB, UNFINISHED, *ours) == 0
 
 
 _DELIVERED = (
@@ -139,24 +141,21 @@ def complete_finished(tx: Tx) -> list[int]:
     """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
     ended = (AllocationState.REPORTED, AllocationState.REVOKED)
     open_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id, allocation.c.state.not_in(ended))
-    busy = sa.exists().where(job.c.workflow_id == workflow.c.id, job.c.state.in_((*UNFINISHED, JobState.ACCOUNTED)))
     any_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id)
-    moving = sa.exists().where(
-        file.c.workflow_id == workflow.c.id, transfer.c.file_id == file.c.id, transfer.c.state.not_in(_DELIVERED)
+    left = sa.or_(
+        sa.and_(tally.c.entity == counters.JOB, tally.c.state.in_((*UNFINISHED, JobState.ACCOUNTED))),
+        sa.and_(tally.c.entity == counters.TRANSFER, tally.c.state.not_in(_DELIVERED)),
     )
+    busy = sa.select(tally.c.workflow_id).where(left, tally.c.number > 0)
     done = sa.select(workflow.c.id).where(
-        workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range, ~busy, ~moving
-    )
+        workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range,
+        workflow.c.id.not_in(busy),
+    )  # fmt: skip
     ids = list(tx.connection.execute(done).scalars())
-    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids)) if ids else []
-
-
-def ranges(connection: sa.Connection, workflow_id: int) -> list[Range]:
-    """Return the event ranges that this agent was given for a workflow and still holds."""
-    query = sa.select(allocation.c.first_event, allocation.c.events).where(
-        allocation.c.workflow_id == workflow_id, allocation.c.state != AllocationState.REVOKED
-    )
-    return [Range(*row) for row in connection.execute(query.order_by(allocation.c.first_event))]
+    if not ids:
+        return []
+    counters.purge(tx, ids)
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids))
 
 
 def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[int]:

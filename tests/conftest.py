@@ -3,9 +3,15 @@
 import asyncio
 import inspect
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+
+from storage.schema import AGENT, Schema
+from storage.store import Store
+from tests.real.mariadb import MariaServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,3 +49,59 @@ def no_task_is_left(request: pytest.FixtureRequest) -> None:
     """Fail an asynchronous test that leaves a task behind."""
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("task_watch")
+
+
+@pytest.fixture(scope="session")
+def maria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaServer]:
+    """One throw-away server for the session; a test that kills it starts it again."""
+    assert MariaServer.installed(), "mariadbd is not installed: make system"
+    server = MariaServer(tmp_path_factory.mktemp("maria")).install()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def maria_template(maria: MariaServer) -> Callable[[Schema], str]:
+    """Return the address of a database with the tables of a kind of store; made once, since migrations take a second."""
+    made: dict[str, str] = {}
+
+    async def fill(url: str, kind: Schema) -> None:
+        await (await Store.open(url, kind)).close()
+
+    def template(kind: Schema) -> str:
+        if kind.name not in made:
+            made[kind.name] = maria.make()
+            with ThreadPoolExecutor(1) as aside:  # the caller's thread may have a loop that runs
+                aside.submit(lambda: asyncio.run(fill(made[kind.name], kind))).result()
+        return made[kind.name]
+
+    return template
+
+
+@pytest.fixture
+def maria_url(maria: MariaServer, maria_template: Callable[[Schema], str]) -> Iterator[Callable[[Schema], str]]:
+    """Make databases for this test alone, with their tables."""
+    made: list[str] = []
+
+    def make(kind: Schema = AGENT) -> str:
+        made.append(maria.copy(maria_template(kind)))
+        return made[-1]
+
+    yield make
+    for url in made:
+        maria.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
+    """Return where a fresh store of a kind may be, on either database: what uses this runs on both."""
+    if request.param == "sqlite":
+        return lambda kind=AGENT: f"sqlite:///{tmp_path / kind.name}.db"
+    return request.getfixturevalue("maria_url")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def store_url(new_store_url: Callable[..., str]) -> str:
+    """Where the store of an agent may be."""
+    return new_store_url()

@@ -29,6 +29,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     most: int = 1000
 
 
+PART = 5000
+"""Rows that are held in memory at a time."""
+
+
 class Finding(NamedTuple):
     """A breach before it is known which law was asked for."""
 
@@ -36,20 +40,31 @@ class Finding(NamedTuple):
     text: str
 
 
-class Scope(NamedTuple):
-    """A snapshot of the store at `now` (UTC epoch seconds), read only."""
+class Scope:
+    """A snapshot of the store at `now` (UTC epoch seconds), read only. `known` keeps what more than one question needs."""
 
-    connection: sa.Connection
-    now: float
-    limits: Limits
+    def __init__(self, connection: sa.Connection, now: float, limits: Limits) -> None:
+        self.connection = connection
+        self.now = now
+        self.limits = limits
+        self.known: dict[str, Any] = {}
 
     def rows(self, query: sa.Select[Any]) -> list[Any]:
         """Return the first offenders that a query finds."""
         return list(self.connection.execute(query.limit(self.limits.most)))
 
     def parts(self, query: sa.Select[Any]) -> Iterator[Any]:
-        """Return all rows of a query, a list of some thousand at a time."""
-        with self.connection.execution_options(yield_per=5000).execute(query) as result:
+        """Return all rows of a query, a list of some thousand at a time.
+
+        From SQLite they come as the driver's own tuples: SQLAlchemy's rows cost as much again as reading them.
+        """
+        if self.connection.dialect.name == "sqlite":
+            with self.connection.execute(query) as found:
+                cursor: Any = found.cursor
+                while part := cursor.fetchmany(PART):
+                    yield part
+            return
+        with self.connection.execution_options(yield_per=PART).execute(query) as result:
             yield from result.partitions()
 
     def stream(self, query: sa.Select[Any]) -> Iterator[Any]:

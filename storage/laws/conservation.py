@@ -62,33 +62,49 @@ class LedgerRow(msgspec.Struct, frozen=True):
 
 
 class _Line:
-    """The ranges of one workflow in one place, joined while they come in order."""
+    """The ranges of one workflow in one place; they come nearly in order, so that most join the one before."""
 
-    __slots__ = ("doubles", "ranges")
+    __slots__ = ("_end", "_first", "_runs")
 
     def __init__(self) -> None:
-        self.ranges: list[Range] = []
-        self.doubles: list[Range] = []
+        self._runs: list[tuple[int, int]] = []
+        self._first = self._end = -1
 
     def add(self, first: int, end: int) -> None:
-        if not self.ranges or first > self.ranges[-1].end:
-            self.ranges.append(Range.between(first, end))
+        if first == self._end:
+            self._end = end
             return
-        last = self.ranges[-1]
-        if first < last.end:
-            self.doubles.append(Range.between(first, min(end, last.end)))
-        if end > last.end:
-            self.ranges[-1] = Range.between(last.first, end)
+        if self._end >= 0:
+            self._runs.append((self._first, self._end))
+        self._first, self._end = first, end
+
+    def settle(self) -> tuple[list[Range], list[Range]]:
+        """Return the ranges joined and in order, and what was there twice."""
+        if self._end >= 0:
+            self._runs.append((self._first, self._end))
+            self._end = -1
+        ranges: list[Range] = []
+        doubles: list[Range] = []
+        for first, end in sorted(self._runs):
+            if not ranges or first > ranges[-1].end:
+                ranges.append(Range.between(first, end))
+                continue
+            last = ranges[-1]
+            if first < last.end:
+                doubles.append(Range.between(first, min(end, last.end)))
+            if end > last.end:
+                ranges[-1] = Range.between(last.first, end)
+        return ranges, doubles
 
 
 def ledger(connection: sa.Connection) -> list[LedgerRow]:
     """Return one row for each workflow, oldest first."""
-    return _rows(Scope(connection, 0.0, Limits()))
+    return rows(Scope(connection, 0.0, Limits()))
 
 
 def conserved(scope: Scope) -> Iterator[Finding]:
     """Find workflows with events that are in no place, in two, or catalogued after their range was taken back."""
-    for row in _rows(scope):
+    for row in rows(scope):
         if row.doubled:
             yield Finding(
                 f"workflow {row.workflow_id}", f"{row.doubled} events are in two places: {_named(row.doubles)}"
@@ -118,24 +134,33 @@ def _named(ranges: list[Range]) -> str:
     return names if len(ranges) <= 5 else f"{names} and {len(ranges) - 5} more"
 
 
+def rows(scope: Scope) -> list[LedgerRow]:
+    """Return one row for each workflow, worked out once for a snapshot."""
+    if "ledger" not in scope.known:
+        scope.known["ledger"] = _rows(scope)
+    found: list[LedgerRow] = scope.known["ledger"]
+    return found
+
+
 def _rows(scope: Scope) -> list[LedgerRow]:
     lines: dict[tuple[int, str], _Line] = defaultdict(_Line)
-    for owner, place, first, end in scope.stream(_pieces()):
-        lines[owner, place].add(first, end)
+    for place, query in _pieces():
+        for owner, first, end in scope.stream(query):
+            lines[owner, place].add(first, end)
     names = scope.connection.execute(
         sa.select(workflow.c.id, workflow.c.name, workflow.c.state).order_by(workflow.c.id)
     )
     return [
-        _row(identity, name, state, {place: lines[identity, place] for place in Place})
+        _row(identity, name, state, {place: lines[identity, place].settle() for place in Place})
         for identity, name, state in names
     ]
 
 
-def _row(identity: int, name: str, state: str, lines: dict[Place, _Line]) -> LedgerRow:
-    requested, merged, live = (lines[place].ranges for place in (Place.REQUESTED, Place.MERGED, Place.IN_PROGRESS))
+def _row(identity: int, name: str, state: str, lines: dict[Place, tuple[list[Range], list[Range]]]) -> LedgerRow:
+    requested, merged, live = (lines[place][0] for place in (Place.REQUESTED, Place.MERGED, Place.IN_PROGRESS))
     held = intersect(requested, merged)
-    lost = subtract(subtract(lines[Place.LOST].ranges, merged), live)
-    doubles = union(lines[Place.MERGED].doubles, lines[Place.IN_PROGRESS].doubles, intersect(merged, live))
+    lost = subtract(subtract(lines[Place.LOST][0], merged), live)
+    doubles = union(lines[Place.MERGED][1], lines[Place.IN_PROGRESS][1], intersect(merged, live))
     gaps = subtract(requested, union(merged, live, lost))
     return LedgerRow(
         workflow_id=identity,
@@ -153,8 +178,8 @@ def _row(identity: int, name: str, state: str, lines: dict[Place, _Line]) -> Led
     )
 
 
-def _pieces() -> sa.Select[Any]:
-    """Return (workflow, place, first, end) of every range, so that each line of the ledger comes in order.
+def _pieces() -> tuple[tuple[Place, sa.Select[Any]], ...]:
+    """Return for each place the query of (workflow, first, end) of its ranges.
 
     Jobs of a range that was taken back count only with what is catalogued.
     """
@@ -177,14 +202,10 @@ def _pieces() -> sa.Select[Any]:
         (allocation.c.first_event + allocation.c.cut_events).label("first_event"),
         spans[2],
     )
-    parts = (
+    return (
         (Place.REQUESTED, sa.select(*spans).where(ours)),
         (Place.MERGED, sa.select(*columns).join(shown, shown.c.job_id == job.c.id)),
         (Place.IN_PROGRESS, jobs.where(job.c.state.not_in((*LOST, *DONE)))),
         (Place.IN_PROGRESS, sa.select(*rest).where(ours, allocation.c.cut_events < allocation.c.events)),
         (Place.LOST, jobs.where(job.c.state.in_(LOST))),
     )
-    labelled = [query.add_columns(sa.literal(str(place)).label("place")) for place, query in parts]
-    every = sa.union_all(*labelled).subquery()
-    columns_out = (every.c.workflow_id, every.c.place, every.c.first_event, every.c.end)
-    return sa.select(*columns_out).order_by(every.c.workflow_id, every.c.place, every.c.first_event)

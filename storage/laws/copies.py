@@ -66,6 +66,12 @@ def maker(connection: sa.Connection, lfn: str) -> str | None:
     return None
 
 
+def nobodys(connection: sa.Connection, site: str, lfns: Sequence[str]) -> list[str]:
+    """Return which of the files at a site are not on record there, nor under way to it, nor of an attempt on record."""
+    strange = unknown(connection, site, lfns)
+    return [lfn for lfn in strange if not registered(connection, lfn) and maker(connection, lfn) is None]
+
+
 def registered(connection: sa.Connection, lfn: str) -> bool:
     """Whether the catalogue knows the file at all: a copy that is on its way is published before it is booked."""
     return connection.execute(sa.select(file.c.id).where(file.c.lfn == lfn)).first() is not None

@@ -1,16 +1,22 @@
 """Sums that are kept beside the rows equal the sums over the rows."""
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.allocation import AllocationState
-from domain.file import BlockState, FileState
+from domain.file import BlockState, FileKind, FileState
 from domain.job import UNFINISHED, JobState, JobType
-from storage import schema
+from storage import counters, schema
 from storage.laws.breach import Finding, Scope, none_as_0
 
-allocation, block, file, job = schema.allocation, schema.block, schema.file, schema.job
+allocation, attempt, block, cause, file, job, tally = (
+    schema.allocation, schema.attempt, schema.block, schema.cause, schema.file, schema.job, schema.tally,
+)  # fmt: skip
+
+NOTHING = (0, 0, 0)
 
 
 def allocations(scope: Scope) -> Iterator[Finding]:
@@ -51,6 +57,73 @@ def allocations(scope: Scope) -> Iterator[Finding]:
     early_or_late = sa.select(allocation.c.id, state, booked_events, allocation.c.events).where(wrong)
     for identity, word, booked, whole in scope.rows(early_or_late):
         yield Finding(f"allocation {identity}", f"is {word} with {booked} of {whole} events merged or lost")
+
+
+def kept(scope: Scope) -> Iterator[Finding]:
+    """Find sums that are not those of the rows: the ledgers of allocations, and what the table of counters says."""
+    yield from allocations(scope)
+    yield from tallies(scope)
+    yield from causes(scope)
+
+
+def tallies(scope: Scope) -> Iterator[Finding]:
+    """Find places whose counters are not the sums of the rows that are there."""
+    columns = (tally.c.entity, *(tally.c[name] for name in counters.Place._fields))
+    said = {
+        tuple(row[:6]): tuple(row[6:])
+        for row in scope.connection.execute(sa.select(*columns, tally.c.number, tally.c.events, tally.c.bytes))
+    }
+    found = {(str(entity), *place): sums for entity, place, sums in counted(scope)}
+    wrong = (key for key in sorted({*said, *found}) if said.get(key, NOTHING) != found.get(key, NOTHING))
+    for entity, state, owner, kind, site, target in islice(wrong, scope.limits.most):
+        key = (entity, state, owner, kind, site, target)
+        where = ", ".join(str(word) for word in (kind, site, target) if word)
+        yield Finding(
+            f"workflow {owner}" if owner else f"target {target}",
+            f"says items, events, bytes = {said.get(key, NOTHING)} for {entity}s {state} {where}, "
+            f"the rows sum to {found.get(key, NOTHING)}",
+        )
+
+
+def counted(scope: Scope) -> Iterator[tuple[str, tuple[Any, ...], tuple[int, int, int]]]:
+    """Return (entity, place, items with events and bytes) from the rows."""
+    zero, none = counters.ZERO, counters.NONE
+    attempts = (sa.func.coalesce(attempt.c.outcome, counters.LIVE), zero, none, attempt.c.site, attempt.c.target)
+    shown = (file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED, counters.SERVED)
+    sources: list[tuple[str, sa.FromClause, Any, Any, Any, Any]] = [
+        (one.entity, one.source, one.place, one.events, one.size, ()) for one in counters.COUNTED.values()
+    ]
+    sources.append((counters.ATTEMPT, attempt, attempts, zero, zero, ()))
+    arrived = (none, file.c.workflow_id, none, none, none)
+    sources.append((counters.DELIVERED, file, arrived, file.c.events, file.c.size, shown))
+    for entity, source, place, events, size, where in sources:
+        named = [column.label(f"p{n}") for n, column in enumerate(place)]
+        query = sa.select(*named, sa.func.count(), sa.func.sum(events), sa.func.sum(size)).select_from(source)
+        by = [column for column in named if column.element is not zero and column.element is not none]
+        for row in scope.connection.execute(query.where(*where).group_by(*by)):
+            yield entity, tuple(row[:5]), (int(row[5]), int(row[6]), int(row[7]))
+
+
+def causes(scope: Scope) -> Iterator[Finding]:
+    """Find workflows whose causes of failure do not add up to their failed attempts."""
+    said = sa.select(
+        cause.c.workflow_id, cause.c.outcome, cause.c.exit_code, cause.c.site, sa.func.sum(cause.c["count"])
+    )
+    columns = (job.c.workflow_id, attempt.c.outcome, none_as_0(attempt.c.exit_code), attempt.c.site)
+    rows = (
+        sa.select(*columns, sa.func.count())
+        .join_from(attempt, job, job.c.id == attempt.c.job_id)
+        .where(schema.SOME_FAILURE)
+    )
+    pair = [
+        {tuple(row[:4]): int(row[4]) for row in scope.connection.execute(query)}
+        for query in (said.group_by(*list(said.selected_columns)[:4]), rows.group_by(*columns))
+    ]
+    for owner, outcome, code, site in sorted({*pair[0], *pair[1]}):
+        one, other = (each.get((owner, outcome, code, site), 0) for each in pair)
+        if one != other:
+            text = f"says {one} attempts {outcome} with exit code {code} at {site}, the rows are {other}"
+            yield Finding(f"workflow {owner}", text)
 
 
 def blocks(scope: Scope) -> Iterator[Finding]:

@@ -1,7 +1,9 @@
 """Law 8: the state of every item is what its facts add up to."""
 
+import zlib
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from domain.transfer import TRANSFER_TABLE
 from domain.transition import StateTable
 from domain.types import looked_at
 from domain.workflow import WORKFLOW_TABLE
-from storage import schema
+from storage import baseline, schema
 from storage.laws.breach import Finding, Scope
 
 MACHINES: tuple[tuple[StateTable[Any], sa.Table], ...] = (
@@ -63,17 +65,26 @@ class Fold:
         sources, target = self.machine.moves[event]
         return bytes(self.codes[source] for source in sources or ("absent",)), self.codes[target]
 
-    def apply(self, event: type[Event], ids: list[int]) -> list[tuple[int, str]]:
-        """Move the items; return those that the table forbids to move, with their state. They move all the same."""
-        allowed, target = self._rules[event]
-        if (top := max(ids)) >= len(self.states):
+    def begin(self, first: int, states: bytearray, moves: bytearray) -> None:
+        """Take the states and moves of the items from `first` on as they were before the first fact."""
+        self._reach(first + len(states) - 1)
+        self.states[first : first + len(states)] = states
+        self.moves[first : first + len(moves)] = moves
+
+    def _reach(self, top: int) -> None:
+        if top >= len(self.states):
             more = max(top + 1 - len(self.states), len(self.states))
             self.states.extend(bytes(more))
             self.moves.extend(bytes(more))
+
+    def apply(self, event: type[Event], ids: list[int]) -> list[tuple[int, str]]:
+        """Move the items; return those that the table forbids to move, with their state. They move all the same."""
+        allowed, target = self._rules[event]
+        self._reach(ids[-1] if (dense := _dense(ids)) else max(ids))
         states, moves = self.states, self.moves
         first, end = ids[0], ids[0] + len(ids)
-        if len(ids) > 8 and ids[-1] == end - 1 and ids == list(range(first, end)):
-            before = states[first:end]
+        if dense and len(ids) > 8:
+            before: bytes = bytes(states[first:end])
             strange = before.translate(None, delete=allowed)
             wrong = [
                 (first + n, self.words[code])
@@ -83,10 +94,18 @@ class Fold:
             states[first:end] = bytes((target,)) * len(ids)
             moves[first:end] = moves[first:end].translate(_NEXT)
             return wrong
-        wrong = [(identity, self.words[states[identity]]) for identity in ids if states[identity] not in allowed]
-        for identity in ids:
+        here = itemgetter(*ids, ids[0])
+        before = bytes(here(states))
+        strange = before.translate(None, delete=allowed)
+        wrong = [
+            (identity, self.words[code])
+            for identity, code in zip(ids, before if strange else b"", strict=False)
+            if code not in allowed
+        ]
+        after = bytes(here(moves)).translate(_NEXT)
+        for identity, count in zip(ids, after, strict=False):
             states[identity] = target
-            moves[identity] = moves[identity] + 1 & 255
+            moves[identity] = count
         return wrong
 
 
@@ -95,24 +114,50 @@ def fold(scope: Scope) -> Iterator[Finding]:
     kinds = all_events()
     folds = {machine.entity: Fold(machine) for machine, _ in MACHINES}
     decoder = msgspec.json.Decoder(_Ids)
+    yield from _start(scope, folds)
     log = sa.select(schema.event.c.id, schema.event.c.type, schema.event.c.body).order_by(schema.event.c.id)
     for identity, name, body in scope.stream(log):
         kind = kinds.get(name)
-        if kind is None or kind.entity not in folds:
+        if kind is None:
             yield Finding(f"event {identity}", f"has the unknown type {name!r}")
+            continue
+        if kind.entity not in folds:
             continue
         try:
             ids = decoder.decode(body).ids
         except msgspec.DecodeError as error:
             yield Finding(f"event {identity}", f"cannot be read: {error}")
             continue
-        if ids and not 0 < min(ids) <= max(ids) <= LARGEST:
+        if ids and not _possible(ids):
             yield Finding(f"event {identity}", f"names the impossible ids {min(ids)} to {max(ids)}")
             continue
         for item, state in folds[kind.entity].apply(kind, ids) if ids else ():
             yield Finding(f"{kind.entity} {item}", f"event {identity} ({name}) is not allowed in state {state}")
     for machine, table in MACHINES:
         yield from islice(_differences(scope, folds[machine.entity], table), scope.limits.most)
+
+
+def _dense(ids: list[int]) -> bool:
+    """Whether the ids follow on each other."""
+    return ids[-1] - ids[0] == len(ids) - 1 and ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+def _possible(ids: list[int]) -> bool:
+    return min(ids) > 0 and max(ids) <= LARGEST
+
+
+def _start(scope: Scope, folds: dict[str, Fold]) -> Iterator[Finding]:
+    """Begin with what the compacted facts added up to; find facts that are both compacted and still there."""
+    horizon = baseline.reached(scope.connection).event_id
+    for entity, folded in folds.items():
+        try:
+            for chunk in baseline.load(scope.connection, entity, folded.words):
+                folded.begin(chunk.first, chunk.states, chunk.moves)
+        except (ValueError, zlib.error) as error:
+            yield Finding(f"baseline of {entity}", f"cannot be used: {error}")
+    left = sa.select(schema.event.c.id).where(schema.event.c.id <= horizon).order_by(schema.event.c.id)
+    for (identity,) in scope.rows(left):
+        yield Finding(f"event {identity}", f"is still there and counted below the horizon {horizon} too")
 
 
 def _differences(scope: Scope, folded: Fold, table: sa.Table) -> Iterator[Finding]:

@@ -128,19 +128,18 @@ def _aged(scope: Scope, table: sa.Table, where: sa.ColumnElement[bool], why: str
 
 
 def _files(scope: Scope) -> Iterator[Finding]:
-    """Find small files that nobody merges: kept too long, or held by a merge job that has ended."""
+    """Find small files that nobody merges: kept too long, or held by a merge job that was killed."""
     for owner, spec in scope.connection.execute(
         sa.select(workflow.c.id, workflow.c.spec).where(workflow.c.state == W.ACTIVE)
     ).all():
         longest = msgspec.json.decode(spec, type=WorkflowSpec).merge.max_wait_s + scope.limits.handover_s
         kept = sa.and_(file.c.state == F.UNMERGED, file.c.workflow_id == owner, file.c.since < scope.now - longest)
         yield from _aged(scope, file, kept, "no merge takes it")
-    over = (J.EXHAUSTED, J.KILLED)
     held = (
         sa.select(file.c.id, job.c.id, job.c.state)
         .join(merge_input, merge_input.c.file_id == file.c.id)
         .join(job, job.c.id == merge_input.c.job_id)
-        .where(file.c.state == F.UNDERMERGE, merge_input.c.live.is_not(None), job.c.state.in_(over))
+        .where(file.c.state == F.UNDERMERGE, merge_input.c.live.is_not(None), job.c.state == J.KILLED)
     )
     for identity, owner, state in scope.rows(held.where(job.c.since < scope.now - scope.limits.handover_s)):
         yield Finding(f"file {identity}", f"is held by merge job {owner}, which is {state}")

@@ -35,7 +35,10 @@ def successor(scope: Scope) -> Iterator[Finding]:
     shown = (big.c.kind == FileKind.MERGED, big.c.state == FileState.CATALOGUED, verified)
     heir = sa.exists().where(big.c.job_id == job.c.id, *shown)
     childless = (
-        sa.select(job.c.id).where(job.c.type == JobType.MERGE, ~heir).cte("childless").prefix_with("MATERIALIZED")
+        sa.select(job.c.id)
+        .where(job.c.type == JobType.MERGE, ~heir)
+        .cte("childless")
+        .prefix_with("MATERIALIZED", dialect="sqlite")
     )
     members = sa.select(small.c.id, small.c.state).join(merge_input, merge_input.c.file_id == small.c.id)
     bare = members.where(GONE, merge_input.c.job_id.in_(sa.select(childless.c.id)))

@@ -1,6 +1,6 @@
 """All laws in one table, in the order of the design, and the function that checks them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import sqlalchemy as sa
 
@@ -9,6 +9,7 @@ from domain.workflow import WorkflowState
 from storage import schema
 from storage.laws import attempting, conservation, counters, cutting, folding, limbo, merging, outputs, removing
 from storage.laws.breach import Breach, Finding, Law, Limits, Scope
+from storage.laws.conservation import LedgerRow
 
 Progress = Callable[[Law], None]
 
@@ -31,9 +32,13 @@ def completed(scope: Scope) -> Iterator[Finding]:
 
 
 def damaged(connection: sa.Connection) -> list[Breach]:
-    """Return what is wrong with the database file itself (SQLite); reads all of it."""
+    """Return what is wrong with the database itself; reads all of it."""
     if connection.dialect.name != "sqlite":
-        return []
+        names = ", ".join(
+            connection.dialect.identifier_preparer.format_table(table) for table in schema.metadata.sorted_tables
+        )
+        found = connection.exec_driver_sql(f"CHECK TABLE {names} QUICK")
+        return [Breach("whole", row[0], row[3]) for row in found if row[2] in ("error", "warning")]
     return [
         Breach("whole", "database", text)
         for (text,) in connection.exec_driver_sql("PRAGMA quick_check")
@@ -42,13 +47,25 @@ def damaged(connection: sa.Connection) -> list[Breach]:
 
 
 def whole(scope: Scope) -> Iterator[Finding]:
-    """Find rows that refer to rows that are not there (SQLite)."""
+    """Find rows that refer to rows that are not there."""
     if scope.connection.dialect.name != "sqlite":
+        yield from _orphans(scope)
         return
     for table, row, parent, _ in scope.connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(
         scope.limits.most
     ):
         yield Finding(f"{table} {row}", f"refers to a row of {parent} that does not exist")
+
+
+def _orphans(scope: Scope) -> Iterator[Finding]:
+    for table in schema.metadata.sorted_tables:
+        for key in (found for column in table.columns for found in column.foreign_keys):
+            parent = key.column.table.alias("parent")
+            there = sa.exists().where(parent.c[key.column.name] == key.parent)
+            for row in scope.rows(sa.select(*table.primary_key).where(key.parent.is_not(None), ~there)):
+                yield Finding(
+                    f"{table.name} {row[0]}", f"refers to a row of {key.column.table.name} that does not exist"
+                )
 
 
 LAWS: tuple[Law, ...] = (
@@ -84,7 +101,7 @@ LAWS: tuple[Law, ...] = (
     ),
     Law("replicas", "A replica is on record if and only if a verified copy is there.", removing.replicas),
     Law("fold", "The state of every item is what its facts add up to.", folding.fold),
-    Law("counters", "The ledger of an allocation is the sum of its jobs.", counters.allocations),
+    Law("counters", "What is counted beside the rows is the sum of the rows.", counters.kept),
     Law("blocks", "A block holds the files, bytes and events that it says.", counters.blocks),
     Law(
         "limbo",
@@ -97,16 +114,34 @@ LAWS: tuple[Law, ...] = (
 
 
 def check(
-    connection: sa.Connection, *, now: float, limits: Limits | None = None, progress: Progress | None = None
+    connection: sa.Connection,
+    *,
+    now: float,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    only: Container[str] | None = None,
 ) -> list[Breach]:
     """Return every breach of every law, in the order of the laws; `now` is UTC epoch seconds.
 
     Reads only. Run it in one transaction: then all laws are asked about the same moment. `progress` is called before
-    each law.
+    each law. `only`: just the laws of these names.
     """
+    return _check(Scope(connection, now, limits or Limits()), progress, only)
+
+
+def prove(
+    connection: sa.Connection, *, now: float, limits: Limits | None = None, progress: Progress | None = None
+) -> tuple[list[Breach], list[LedgerRow]]:
+    """Return every breach, and where the events of each workflow are, both of one moment."""
     scope = Scope(connection, now, limits or Limits())
+    return _check(scope, progress, None), conservation.rows(scope)
+
+
+def _check(scope: Scope, progress: Progress | None, only: Container[str] | None) -> list[Breach]:
     found: list[Breach] = []
     for law in LAWS:
+        if only is not None and law.name not in only:
+            continue
         if progress is not None:
             progress(law)
         found += (Breach(law.name, subject, text) for subject, text in law.find(scope))

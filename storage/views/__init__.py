@@ -1,7 +1,18 @@
 """What operators ask of the store: read-only questions, answered by records that are ready for JSON."""
 
 from storage.views.items import history, one_file, one_job, one_job_row, one_transfer, one_workflow
-from storage.views.lists import audited, causes, datasets, dead_letters, failures, files, jobs, open_alerts, transfers
+from storage.views.lists import (
+    audited,
+    causes,
+    datasets,
+    dead_letters,
+    dead_mail,
+    failures,
+    files,
+    jobs,
+    open_alerts,
+    transfers,
+)
 from storage.views.records import (
     AlertView,
     AttemptView,
@@ -14,9 +25,11 @@ from storage.views.records import (
     FileView,
     JobRow,
     JobView,
+    LetterView,
     ParkedView,
     ReplicaView,
     SiteJobs,
+    TargetAttempts,
     Totals,
     TransferView,
     Unknown,
@@ -25,7 +38,7 @@ from storage.views.records import (
     WorkflowView,
 )
 from storage.views.rows import MAX_ROWS, unknown
-from storage.views.sums import jobs_by_site, status, sum_up, totals
+from storage.views.sums import attempts_by_target, jobs_by_site, status, sum_up, totals
 
 __all__ = [
     "MAX_ROWS",
@@ -40,19 +53,23 @@ __all__ = [
     "FileView",
     "JobRow",
     "JobView",
+    "LetterView",
     "ParkedView",
     "ReplicaView",
     "SiteJobs",
+    "TargetAttempts",
     "Totals",
     "TransferView",
     "Unknown",
     "View",
     "WorkflowDetail",
     "WorkflowView",
+    "attempts_by_target",
     "audited",
     "causes",
     "datasets",
     "dead_letters",
+    "dead_mail",
     "failures",
     "files",
     "history",

@@ -99,7 +99,7 @@ def one_file(connection: sa.Connection, name: int | str) -> FileView:
         **msgspec.structs.asdict(row),
         **connection.execute(places).mappings().one(),
         merge_job=merge_job,
-        merged_into=connection.execute(sa.select(file.c.lfn).where(file.c.job_id == merge_job)).scalars().first(),
+        merged_into=None if merge_job is None else _output(connection, merge_job),
         parents=list(
             connection.execute(sa.select(file.c.lfn).where(file.c.id.in_(member)).order_by(file.c.id)).scalars()
         ),
@@ -107,6 +107,10 @@ def one_file(connection: sa.Connection, name: int | str) -> FileView:
         transfers=_transfers(connection, transfer.c.file_id == row.id),
         history=history(connection, "file", row.id),
     )
+
+
+def _output(connection: sa.Connection, merge_job: int) -> str | None:
+    return connection.execute(sa.select(file.c.lfn).where(file.c.job_id == merge_job)).scalars().first()
 
 
 def one_transfer(connection: sa.Connection, identity: int) -> TransferView:

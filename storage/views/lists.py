@@ -1,14 +1,18 @@
 """Lists: jobs, files, transfers, failures, alerts, dead letters, datasets, the audit."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.exit_codes import classify
 from domain.file import FileKind, FileState
+from domain.fingerprint import pattern
 from domain.job import JobState
 from domain.transfer import TransferState
-from storage import alerts, log, schema
+from storage import alerts, counters, heads, log, schema
+from storage.dead_letters import waiting
+from storage.engine import among
 from storage.views.records import (
     AlertView,
     AttemptView,
@@ -17,6 +21,7 @@ from storage.views.records import (
     DatasetView,
     FileRow,
     JobRow,
+    LetterView,
     ParkedView,
     TransferView,
 )
@@ -24,44 +29,66 @@ from storage.views.rows import MAX_ROWS, rows, unknown
 
 workflow, job, attempt, file = schema.workflow, schema.job, schema.attempt, schema.file
 transfer, block, dataset, audit = schema.transfer, schema.block, schema.dataset, schema.audit
+tally, cause = schema.tally, schema.cause
 
-FAILED = ("failed", "lost")
 
+def causes(
+    connection: sa.Connection,
+    workflow_name: str | None = None,
+    limit: int = 20,
+    by: Sequence[str] = ("exit_code", "blame", "site"),
+) -> list[Cause]:
+    """Return what made attempts fail, most frequent first (PA-416).
 
-def causes(connection: sa.Connection, workflow_name: str | None = None, limit: int = 20) -> list[Cause]:
-    """Return what made attempts fail, most frequent first."""
-    columns = (attempt.c.exit_code, attempt.c.blame, attempt.c.site)
-    newest = sa.func.max(attempt.c.id).label("newest")
-    query = sa.select(
-        *columns, sa.func.count().label("count"), sa.func.max(attempt.c.closed_at).label("last_at"), newest
-    )
-    query = query.where(attempt.c.outcome.in_(FAILED)).group_by(*columns).order_by(sa.desc("count")).limit(limit)
+    `by` is what makes two failures one kind: of exit_code, blame, site, node, workflow_id and fingerprint (the pattern of
+    the message). Reads the sums in `cause`, never the attempts.
+    """
+    columns = [cause.c[name] for name in by]
+    count = sa.func.sum(cause.c["count"]).label("failures")
+    ages = (sa.func.min(cause.c.first_at).label("first_at"), sa.func.max(cause.c.last_at).label("last_at"))
+    query = sa.select(*columns, count, *ages, sa.func.max(cause.c.attempt_id).label("newest"))
     if workflow_name is not None:
-        query = query.join(job, job.c.id == attempt.c.job_id).join(workflow).where(workflow.c.name == workflow_name)
-    found = connection.execute(query).all()
-    chosen = sa.select(attempt.c.id, attempt.c.job_id, attempt.c.cause).where(
-        attempt.c.id.in_([row.newest for row in found])
+        query = query.join(workflow, workflow.c.id == cause.c.workflow_id).where(workflow.c.name == workflow_name)
+    found = connection.execute(query.group_by(*columns).order_by(count.desc(), sa.desc("newest")).limit(limit)).all()
+    samples = _samples(connection, found)
+    return [_cause(row, by, samples) for row in found]
+
+
+def _samples(connection: sa.Connection, found: Sequence[sa.Row[*tuple[Any, ...]]]) -> dict[int, Any]:
+    """Return the newest failed attempt of each kind, with its job and workflow."""
+    columns = (attempt.c.job_id, attempt.c.exit_code, attempt.c.blame, attempt.c.site, attempt.c.node, attempt.c.cause)
+    query = sa.select(attempt.c.id, *columns, attempt.c.log, workflow.c.name).join(job, job.c.id == attempt.c.job_id)
+    chosen = query.join(workflow).where(attempt.c.id.in_([row.newest for row in found]))
+    return {row.id: row for row in connection.execute(chosen)}
+
+
+def _cause(row: Any, by: Sequence[str], samples: dict[int, Any]) -> Cause:
+    one = samples[row.newest]
+    return Cause(
+        exit_code=one.exit_code,
+        meaning=classify(one.exit_code).name,
+        blame=one.blame,
+        site=one.site if "site" in by else "",
+        count=int(row.failures),
+        first_at=row.first_at,
+        last_at=row.last_at,
+        job=one.job_id,
+        example=one.cause,
+        pattern=pattern(one.cause or "") if "fingerprint" in by else "",
+        log=one.log,
+        workflow=one.name if "workflow_id" in by else "",
+        node=one.node if "node" in by else "",
     )
-    texts = {identity: (owner, cause) for identity, owner, cause in connection.execute(chosen)}
-    return [
-        Cause(
-            exit_code=row.exit_code,
-            meaning="" if row.exit_code is None else classify(row.exit_code).name,
-            blame=row.blame,
-            site=row.site,
-            count=row.count,  # type: ignore[arg-type] # the column hides the method of the tuple
-            last_at=row.last_at,
-            job=texts[row.newest][0],
-            example=texts[row.newest][1],
-        )
-        for row in found
-    ]
 
 
 def failures(connection: sa.Connection, limit: int = 20) -> list[AttemptView]:
     """Return the attempts that failed last, newest first."""
-    query = sa.select(*(attempt.c[name] for name in AttemptView.__struct_fields__)).where(attempt.c.outcome.in_(FAILED))
-    return rows(connection, AttemptView, query.order_by(attempt.c.id.desc()).limit(limit))
+    columns = [attempt.c[name] for name in AttemptView.__struct_fields__]
+    found: list[AttemptView] = []
+    for outcome in schema.FAILED:
+        query = sa.select(*columns).where(schema.SOME_FAILURE, attempt.c.outcome == outcome)
+        found += rows(connection, AttemptView, query.order_by(attempt.c.id.desc()).limit(limit))
+    return sorted(found, key=lambda one: -one.id)[:limit]
 
 
 def check_workflow(connection: sa.Connection, name: str) -> None:
@@ -100,15 +127,40 @@ def jobs(
     limit: int = 100,
 ) -> list[JobRow]:
     """Return jobs, newest first."""
-    query = sa.select(*JOB_COLUMNS).join(workflow, workflow.c.id == job.c.workflow_id)
+    most = min(limit, MAX_ROWS)
+    query = sa.select(*JOB_COLUMNS).join(workflow, workflow.c.id == job.c.workflow_id).order_by(job.c.id.desc())
+    where = _of(connection, workflow_name, states)
+    if site is not None:
+        where.append(tally.c.target.in_(_targets(connection, site)))
+    if not where:
+        return rows(connection, JobRow, query.limit(most))
+    return rows(connection, JobRow, query.where(among(job.c.id, _newest(connection, counters.JOB, where, most))))
+
+
+def _of(
+    connection: sa.Connection, workflow_name: str | None, states: Sequence[JobState | FileState]
+) -> list[sa.ColumnElement[bool]]:
+    """Return what chooses the places of a list among the counters; raise Unknown for a workflow that is not there."""
+    where: list[sa.ColumnElement[bool]] = []
     if workflow_name is not None:
         check_workflow(connection, workflow_name)
-        query = query.where(workflow.c.name == workflow_name)
+        owner = sa.select(workflow.c.id).where(workflow.c.name == workflow_name).scalar_subquery()
+        where.append(tally.c.workflow_id == owner)
     if states:
-        query = query.where(job.c.state.in_(states))
-    if site is not None:
-        query = query.where(job.c.site == site)
-    return rows(connection, JobRow, query.order_by(job.c.id.desc()).limit(min(limit, MAX_ROWS)))
+        where.append(tally.c.state.in_([str(state) for state in states]))
+    return where
+
+
+def _targets(connection: sa.Connection, site: str) -> list[str]:
+    """Return the targets at a site that have ever had a job."""
+    known = counters.sums(connection, counters.JOB, ("target",), tally.c.target != "")
+    first = sa.select(job.c.site).limit(1)
+    return [row.target for row in known if connection.execute(first.where(job.c.target == row.target)).scalar() == site]
+
+
+def _newest(connection: sa.Connection, entity: str, where: Sequence[sa.ColumnElement[bool]], most: int) -> list[int]:
+    chosen = [(standing.place, most) for standing in heads.standings(connection, entity, *where)]
+    return heads.ids(connection, entity, chosen, most, newest=True)
 
 
 def files(
@@ -121,17 +173,16 @@ def files(
     limit: int = 100,
 ) -> list[FileRow]:
     """Return files, newest first."""
-    query = sa.select(*FILE_COLUMNS).join(workflow, workflow.c.id == file.c.workflow_id)
-    if workflow_name is not None:
-        check_workflow(connection, workflow_name)
-        query = query.where(workflow.c.name == workflow_name)
-    if states:
-        query = query.where(file.c.state.in_(states))
+    most = min(limit, MAX_ROWS)
+    query = sa.select(*FILE_COLUMNS).join(workflow, workflow.c.id == file.c.workflow_id).order_by(file.c.id.desc())
+    where = _of(connection, workflow_name, states)
     if kind is not None:
-        query = query.where(file.c.kind == kind)
+        where.append(tally.c.type == kind)
     if site is not None:
-        query = query.where(file.c.site == site)
-    return rows(connection, FileRow, query.order_by(file.c.id.desc()).limit(min(limit, MAX_ROWS)))
+        where.append(tally.c.site == site)
+    if not where:
+        return rows(connection, FileRow, query.limit(most))
+    return rows(connection, FileRow, query.where(among(file.c.id, _newest(connection, counters.FILE, where, most))))
 
 
 def transfers(
@@ -152,6 +203,11 @@ def open_alerts(connection: sa.Connection) -> list[AlertView]:
 def dead_letters(connection: sa.Connection, *, dead_only: bool = False) -> list[ParkedView]:
     """Return facts that a subscriber could not handle, oldest first; `dead_only`: without those tried again."""
     return [ParkedView(**parked._asdict()) for parked in log.parked_facts(connection, dead_only=dead_only)]
+
+
+def dead_mail(connection: sa.Connection) -> list[LetterView]:
+    """Return messages that no actor handled and that wait for a person, oldest first."""
+    return [LetterView(**letter._asdict()) for letter in waiting(connection)]
 
 
 def datasets(connection: sa.Connection) -> list[DatasetView]:

@@ -58,6 +58,14 @@ class SiteJobs(View, frozen=True, kw_only=True):
     states: Counts
 
 
+class TargetAttempts(View, frozen=True, kw_only=True):
+    """Attempts at one target by outcome ("live": none yet), over all time."""
+
+    site: str
+    target: str
+    outcomes: Counts
+
+
 class JobRow(View, frozen=True, kw_only=True):
     """A job in a list."""
 
@@ -185,16 +193,24 @@ class WorkflowDetail(View, frozen=True, kw_only=True):
 
 
 class Cause(View, frozen=True, kw_only=True):
-    """Failed attempts of one kind; `example` is a cause in full, of job `job`."""
+    """Failed attempts of one kind; `example` is a cause in full, of job `job`, with the end of its log.
 
-    exit_code: int | None
+    `pattern` is the message with "#" for what varies. `workflow` and `node` are named where it was asked for them.
+    """
+
+    exit_code: int
     meaning: str
-    blame: str | None
+    blame: str
     site: str
     count: int
-    last_at: float | None
+    first_at: float
+    last_at: float
     job: int
     example: str | None
+    pattern: str = ""
+    log: str | None = None
+    workflow: str = ""
+    node: str = ""
 
 
 class AlertView(View, frozen=True, kw_only=True):
@@ -219,6 +235,23 @@ class ParkedView(View, frozen=True, kw_only=True):
     next_at: float | None
     error: str
     at: float
+
+
+class LetterView(View, frozen=True, kw_only=True):
+    """A message that no actor handled, `times` times; `body` is its JSON, "" when it cannot be sent again."""
+
+    id: int
+    actor: str
+    type: str
+    body: str
+    text: str
+    reason: str
+    error: str
+    traceback: str
+    tries: int
+    times: int
+    first_at: float
+    last_at: float
 
 
 class DatasetView(View, frozen=True, kw_only=True):

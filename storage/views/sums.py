@@ -1,4 +1,4 @@
-"""Sums: how far each workflow is, where the jobs are."""
+"""Sums: how far each workflow is, where the jobs are. Read from the counters, so that they cost the same at any size."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,25 +7,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.allocation import AllocationState
-from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
 from domain.workflow import WorkflowState
-from storage import schema, workflows
-from storage.views.records import Counts, SiteJobs, Totals, WorkflowView
+from storage import counters, schema, workflows
+from storage.views.records import Counts, SiteJobs, TargetAttempts, Totals, WorkflowView
 from storage.views.rows import unknown
 from storage.workflows import Workflow
 
-workflow, allocation, job, file = schema.workflow, schema.allocation, schema.job, schema.file
-replica, transfer = schema.replica, schema.transfer
+workflow, allocation, job, tally = schema.workflow, schema.allocation, schema.job, schema.tally
 
 
-def _by(
-    connection: sa.Connection, owner: sa.ColumnElement[int], state: sa.ColumnElement[str], source: Any, only: int | None
-) -> dict[int, Counts]:
+def _by_state(connection: sa.Connection, entity: str, only: int | None) -> dict[int, Counts]:
+    """Return how many items of a kind are in each state, by workflow: of all, or of one."""
     found: dict[int, Counts] = defaultdict(dict)
-    query = sa.select(owner, state, sa.func.count()).select_from(source).group_by(owner, state)
-    for identity, word, count in connection.execute(query if only is None else query.where(owner == only)):
-        found[identity][word] = int(count)
+    where = () if only is None else (tally.c.workflow_id == only,)
+    for row in counters.sums(connection, entity, ("workflow_id", "state"), *where):
+        found[row.workflow_id][row.state] = int(row.number)
     return found
 
 
@@ -38,23 +35,8 @@ def _ledgers(connection: sa.Connection) -> dict[int, tuple[int, int, int]]:
     }
 
 
-def _unmerged_events(connection: sa.Connection) -> dict[int, int]:
-    query = sa.select(job.c.workflow_id, sa.func.sum(job.c.events)).where(
-        job.c.state == JobState.ACCOUNTED, job.c.type == JobType.PROCESSING
-    )
-    return {identity: int(events) for identity, events in connection.execute(query.group_by(job.c.workflow_id))}
-
-
-def _delivered(connection: sa.Connection, owner: int, sites: list[str]) -> int:
-    """Return the events of catalogued files with a copy at each of the sites; of all if none is named."""
-    query = sa.select(file.c.id, file.c.events).where(
-        file.c.workflow_id == owner, file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED
-    )
-    if sites:
-        arrived = query.join(replica, replica.c.file_id == file.c.id).where(replica.c.site.in_(sites))
-        query = arrived.group_by(file.c.id, file.c.events).having(sa.func.count() == len(set(sites)))
-    chosen = query.subquery()
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(chosen.c.events), 0))).scalar_one())
+def _events(connection: sa.Connection, entity: str, *where: sa.ColumnElement[bool]) -> dict[int, int]:
+    return {row.workflow_id: int(row.events) for row in counters.sums(connection, entity, ("workflow_id",), *where)}
 
 
 def status(connection: sa.Connection, now: float, name: str | None = None) -> list[WorkflowView]:
@@ -67,10 +49,12 @@ def status(connection: sa.Connection, now: float, name: str | None = None) -> li
             raise unknown("workflow", name, list(names))
         only = names[name]
         known = {only: known[only]}
-    jobs = _by(connection, job.c.workflow_id, job.c.state, job, only)
-    files = _by(connection, file.c.workflow_id, file.c.state, file, only)
-    moving = _by(connection, file.c.workflow_id, transfer.c.state, transfer.join(file), only)
-    ledgers, unmerged = _ledgers(connection), _unmerged_events(connection)
+    jobs, files, moving = (
+        _by_state(connection, entity, only) for entity in (counters.JOB, counters.FILE, counters.TRANSFER)
+    )
+    small = (tally.c.state == JobState.ACCOUNTED, tally.c.type == JobType.PROCESSING)
+    ledgers, unmerged = _ledgers(connection), _events(connection, counters.JOB, *small)
+    delivered = _events(connection, counters.DELIVERED)
     rows = connection.execute(sa.select(workflow.c.id, workflow.c.created_at, workflow.c.events))
     born = {identity: (created_at, events) for identity, created_at, events in rows}
     views = []
@@ -83,7 +67,7 @@ def status(connection: sa.Connection, now: float, name: str | None = None) -> li
             in_progress=allocated - merged - lost,
             generated=merged + unmerged.get(identity, 0),
             merged=merged,
-            delivered=_delivered(connection, identity, item.spec.deliver_to),
+            delivered=delivered.get(identity, 0),
             lost=lost,
             jobs=jobs.get(identity, {}),
             files=files.get(identity, {}),
@@ -139,13 +123,19 @@ def _merged(counts: list[Mapping[str, int]]) -> Counts:
 def jobs_by_site(connection: sa.Connection) -> list[SiteJobs]:
     """Return jobs by state at each target; those at none come first."""
     found: dict[str, Counts] = defaultdict(dict)
-    # an index alone answers this
-    query = sa.select(job.c.target, job.c.state, sa.func.count()).group_by(job.c.target, job.c.state)
-    for target, state, count in connection.execute(query):
-        found[target or ""][state] = int(count)
+    for row in counters.sums(connection, counters.JOB, ("target", "state")):
+        found[row.target][row.state] = int(row.number)
     site = sa.select(job.c.site).limit(1)
     sites = {
         target: connection.execute(site.where(job.c.target == target)).scalar() if target else "" for target in found
     }
     rows = (SiteJobs(site=sites[target] or "", target=target, states=states) for target, states in found.items())
     return sorted(rows, key=lambda row: (row.site, row.target))
+
+
+def attempts_by_target(connection: sa.Connection) -> list[TargetAttempts]:
+    """Return attempts by outcome at each target, over all time."""
+    found: dict[tuple[str, str], Counts] = defaultdict(dict)
+    for row in counters.sums(connection, counters.ATTEMPT, ("site", "target", "state")):
+        found[row.site, row.target][row.state] = int(row.number)
+    return [TargetAttempts(site=site, target=target, outcomes=found[site, target]) for site, target in sorted(found)]

@@ -1,7 +1,8 @@
 """A store on disk with a hand-wound clock, and a campaign that is driven through storage functions only."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -65,8 +66,45 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
+def url(store_url: str) -> str:
+    return store_url
+
+
+class Outside:
+    """Somebody who looks into the same database, and changes it, over a connection of his own."""
+
+    def __init__(self, url: str) -> None:
+        address = sa.make_url(url)
+        self._engine = sa.create_engine(
+            address if address.drivername == "sqlite" else address.set(drivername="mysql+pymysql"),
+            poolclass=sa.pool.NullPool,
+        )
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._engine.connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+    def run(self, statement: str) -> None:
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    @contextmanager
+    def busy(self, statement: str) -> Iterator[None]:
+        """Keep a transaction with this statement open."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+            yield
+            connection.rollback()
+
+
+@pytest.fixture
+def outside_of() -> type[Outside]:
+    return Outside
+
+
+@pytest.fixture
+def outside(url: str) -> Outside:
+    return Outside(url)
 
 
 @pytest.fixture
@@ -198,16 +236,23 @@ class Campaign:
         await self.write(lambda tx: accounting.account(tx, found))
 
     async def merge(self, *, flush: bool = True) -> list[int]:
-        found = await self.read(lambda c: merges.waiting(c, 10_000))
         bins = [
             (owner, site, members)
-            for (owner, site), files in found.items()
-            for members in plan(files, self.spec.merge, now=self.clock.now, flush=flush)
+            for owner, site, _ in await self.read(merges.gatherings)
+            for members in plan(
+                await self.read(lambda c, o=owner, s=site: merges.waiting(c, o, s, 10_000)),
+                self.spec.merge,
+                now=self.clock.now,
+                flush=flush,
+            )
         ]
-        return [await self.write(lambda tx, b=one: merges.create(tx, *b, priority=100)) for one in bins]
+        made = [
+            await self.write(lambda tx, b=one: merges.create_all(tx, b[0], b[1], [b[2]], priority=100)) for one in bins
+        ]
+        return [identity for ids in made for identity in ids]
 
     async def catalogue(self) -> list[int]:
-        waiting = await self.read(lambda c: datasets.registered(c, 10_000))
+        waiting = list(await self.files("registered"))
 
         def unit(tx: Tx) -> list[int]:
             booked = datasets.book(tx, waiting, LIMITS)
@@ -233,10 +278,12 @@ class Campaign:
         for owner in done:
             await self.write(lambda tx, o=owner: allocations.reported(tx, o.id))
         await self.write(workflows.complete_finished)
-        await self.write(lambda tx: datasets.close_aged(tx, 86400))
+        going_on = await self.read(lambda c: workflows.load(c, "active", "paused"))
+        adding = {found.spec.dataset_name for found in going_on.values()}
+        await self.write(lambda tx: datasets.close_aged(tx, 86400, adding))
 
     async def remove(self) -> list[int]:
-        granted = await self.write(lambda tx: removals.grant(tx, 10_000))
+        granted = (await self.write(lambda tx: removals.grant(tx, 10_000))).moved
         await self.write(lambda tx: removals.removed(tx, granted))
         tokens = await self.read(lambda c: attempts.left_behind(c, "A.batch", 100_000).ended)
         await self.write(lambda tx: attempts.cleaned(tx, tokens))

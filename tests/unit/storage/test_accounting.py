@@ -104,9 +104,9 @@ async def merging(campaign):
 async def test_a_file_is_taken_by_one_merge(campaign):
     await campaign.process()
     members = list(await campaign.files())
-    await campaign.write(lambda tx: merges.create(tx, 1, "A", members[:3], 100))
+    await campaign.write(lambda tx: merges.create_all(tx, 1, "A", [members[:3]], 100))
     with pytest.raises(Exception, match=r"no longer in a state|UNIQUE") as caught:
-        await campaign.write(lambda tx: merges.create(tx, 1, "A", members[2:5], 100))
+        await campaign.write(lambda tx: merges.create_all(tx, 1, "A", [members[2:5]], 100))
     assert isinstance(caught.value, StaleState | sa.exc.IntegrityError)
     assert await campaign.breaches() == []
     assert len(await campaign.ids(JobState.NEW, kind=JobType.MERGE)) == 1
@@ -252,7 +252,7 @@ async def test_nothing_goes_before_its_successor_is_delivered(campaign):
     await campaign.merge_all()
 
     def grant(tx):
-        return removals.grant(tx, 100)
+        return removals.grant(tx, 100).moved
 
     assert await campaign.write(grant) == []
     await campaign.catalogue()
@@ -268,7 +268,7 @@ async def test_what_storage_will_not_delete_is_listed_with_its_reason(campaign):
     await campaign.merge_all()
     await campaign.catalogue()
     await campaign.deliver()
-    granted = await campaign.write(lambda tx: removals.grant(tx, 100))
+    granted = (await campaign.write(lambda tx: removals.grant(tx, 100))).moved
     for _ in range(3):
         await campaign.write(lambda tx: removals.refused(tx, granted[:2], 3, "permission denied"))
     await campaign.write(lambda tx: removals.removed(tx, granted[2:]))
@@ -286,6 +286,6 @@ async def test_blocks_close_when_full_and_never_reopen(campaign):
     assert [row[1:] for row in rows] == [("closed", 3), ("closed", 3), ("closed", 3), ("open", 1)]
     assert rows[0][0] == "/w/v1/GEN#A-000001"
     campaign.clock.wind(86_401)
-    await campaign.write(lambda tx: datasets.close_aged(tx, 86400))
+    await campaign.write(lambda tx: datasets.close_aged(tx, 86400, {campaign.spec.dataset_name}))
     assert set(await campaign.states(schema.block)) == {"closed"}
     assert await campaign.breaches() == []

@@ -30,10 +30,9 @@ def made(event, ids):
 
 
 async def fill(store, table, states):
-    """One row per state, ids from 1, with foreign keys off the matter."""
+    """One row per state, ids from 1."""
 
     def unit(tx):
-        tx.connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
         for n, state in enumerate(states, start=1):
             row = {"id": n, "state": state, "since": 1.0}
             for column in table.columns:
@@ -60,6 +59,9 @@ async def loose(store):
     """A store whose writer does not look at foreign keys, so that each table can be filled alone."""
 
     def off(tx):
+        if tx.connection.dialect.name != "sqlite":
+            tx.connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
+            return
         tx.connection.connection.driver_connection.commit()
         tx.connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         tx.connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -99,10 +101,14 @@ async def test_every_pair(loose, clock, machine, table):
 @pytest.mark.feature("PA-017")
 @pytest.mark.parametrize(("machine", "table"), MACHINES, ids=lambda found: getattr(found, "entity", ""))
 async def test_an_unknown_state_is_refused_by_the_database(loose, machine, table):
-    with pytest.raises(sa.exc.IntegrityError, match="CHECK constraint failed"):
+    with pytest.raises(
+        (sa.exc.IntegrityError, sa.exc.OperationalError), match=r"CHECK constraint failed|CONSTRAINT .* failed"
+    ):
         await fill(loose, table, ["dreaming"])
     await fill(loose, table, list(machine.states)[:1])
-    with pytest.raises(sa.exc.IntegrityError, match="CHECK constraint failed"):
+    with pytest.raises(
+        (sa.exc.IntegrityError, sa.exc.OperationalError), match=r"CHECK constraint failed|CONSTRAINT .* failed"
+    ):
         await loose.write(lambda tx: tx.connection.execute(table.update().values(state="dreaming")))
 
 

@@ -1,14 +1,14 @@
 """One writer: units share commits, a failing one is undone alone, a robbed holder stops, facts are told after the commit."""
 
 import asyncio
-import sqlite3
 import threading
 
 import pytest
 import sqlalchemy as sa
 
 from domain.events import WorkflowsAdded, WorkflowsPaused
-from storage import alerts, lease, log, schema
+from storage import alerts, lease, log, schema, writer
+from storage.engine import among
 from storage.errors import StoreAway, StoreError, StoreLost
 from storage.store import GROUP, Store
 from supervisors import Transient
@@ -25,21 +25,40 @@ async def codes(store: Store) -> list[str]:
 
 
 @pytest.fixture
-def held(store):
-    """Hold the writer in its thread until told, so that units pile up behind it."""
+def held_of():
+    """Hold the writer of a store in its thread until told, so that units pile up behind it."""
     began, let_go = threading.Event(), threading.Event()
 
     def wait(tx):
         began.set()
         assert let_go.wait(20)
 
-    async def hold():
-        task = asyncio.create_task(store.write(wait))
-        await asyncio.to_thread(began.wait, 20)
-        return task
+    def of(store):
+        async def hold():
+            task = asyncio.create_task(store.write(wait))
+            await asyncio.to_thread(began.wait, 20)
+            return task
 
-    yield hold, let_go
+        return hold, let_go
+
+    yield of
     let_go.set()
+
+
+@pytest.fixture
+def held(store, held_of):
+    return held_of(store)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Pauses are noted and not made; no lock is waited for."""
+    pauses = []
+    monkeypatch.setattr(writer.random, "uniform", lambda low, high: 1.0)
+    monkeypatch.setattr(
+        writer.Writer, "_pause", property(lambda self: pauses.append, lambda self, pause: None), raising=False
+    )
+    return pauses
 
 
 @pytest.mark.feature("PA-009", "PA-022")
@@ -111,12 +130,11 @@ async def test_a_writer_cancelled_during_its_commit_does_not_hold_up_the_rest(st
 
 
 @pytest.mark.feature("PA-006")
-async def test_listeners_are_told_after_the_commit_and_only_of_facts(store):
+async def test_listeners_are_told_after_the_commit_and_only_of_facts(store, outside):
     told = []
-    on_disk = sqlite3.connect(store.path)
 
     def listener(kinds):
-        told.append((kinds, on_disk.execute("SELECT count(*) FROM event").fetchone()[0]))
+        told.append((kinds, outside.rows("SELECT count(*) FROM event")[0][0]))
 
     store.listen(listener)
     await store.write(note("a"))
@@ -125,7 +143,6 @@ async def test_listeners_are_told_after_the_commit_and_only_of_facts(store):
     with pytest.raises(ZeroDivisionError):
         await store.write(lambda tx: (tx.emit(WorkflowsPaused(ids=[1])), 1 / 0))
     assert told == [(frozenset({WorkflowsAdded}), 1)]
-    on_disk.close()
 
 
 async def test_a_listener_that_fails_harms_nobody(store, caplog):
@@ -143,68 +160,102 @@ async def test_a_listener_that_fails_harms_nobody(store, caplog):
 
 @pytest.mark.feature("PA-022", "DBS-05")
 async def test_a_unit_cannot_await(store):
-    """A unit is a plain function; a coroutine function only makes a coroutine, which is refused where it is read."""
+    """A unit is a plain function: a coroutine function is refused, and what it would have done is not there."""
 
     async def wrong(tx):
         note("never")(tx)
 
-    result = await store.write(wrong)
-    assert asyncio.iscoroutine(result)
-    result.close()
+    def half(tx):
+        note("never either")(tx)
+        return wrong(tx)
+
+    for unit in (wrong, half):
+        with pytest.raises(TypeError, match="a unit is a plain function"):
+            await store.write(unit)
     assert await codes(store) == []
-
-    def nested(tx):
-        asyncio.get_running_loop()
-
-    with pytest.raises(RuntimeError, match="no running event loop"):
-        await store.write(nested)
 
 
 @pytest.mark.feature("PA-022")
-async def test_a_robbed_holder_writes_no_more(store):
-    thief = sqlite3.connect(store.path)
-    thief.execute("UPDATE lease SET fence = fence + 1")
-    thief.commit()
-    thief.close()
+async def test_the_loop_of_the_callers_runs_no_statement(store):
+    """Neither a unit nor a question holds up the actors, on either store."""
+    here = threading.get_ident()
+    assert here != await store.write(lambda tx: threading.get_ident())
+    assert here != await store.read(lambda c: threading.get_ident())
+
+
+@pytest.mark.feature("PA-022", "REL-07")
+async def test_a_robbed_holder_writes_no_more(store, outside):
+    outside.run("UPDATE lease SET fence = fence + 1, holder = 'a thief'")
     results = await asyncio.gather(store.write(note("a")), store.write(note("b")), return_exceptions=True)
     assert [type(result) for result in results] == [StoreLost, StoreLost]
-    assert "another process has taken it over" in str(results[0])
+    assert "fence is 2 of a thief, ours was 1: another process has taken it over" in str(results[0])
     assert await codes(store) == []
 
 
-@pytest.mark.feature("PA-022")
-async def test_a_busy_database_is_away_and_comes_back(store):
-    await store.write(lambda tx: tx.connection.exec_driver_sql("PRAGMA busy_timeout=1").close())
-    other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreAway, match="locked") as caught:
+@pytest.mark.feature("PA-022", "REL-07")
+async def test_a_holder_whose_lease_is_gone_writes_no_more(store, outside):
+    outside.run("DELETE FROM lease")
+    with pytest.raises(StoreLost, match="fence is gone"):
+        await store.write(note("a"))
+
+
+@pytest.mark.feature("PA-022", "REL-09")
+async def test_a_busy_database_is_asked_again_then_away_and_comes_back(store, outside, impatient):
+    sqlite, mariadb = "PRAGMA busy_timeout=1", "SET SESSION innodb_lock_wait_timeout=0"
+    await store.write(
+        lambda tx: tx.connection.exec_driver_sql(sqlite if tx.connection.dialect.name == "sqlite" else mariadb).close()
+    )
+    busy = outside.busy("UPDATE lease SET holder = 'a lock'")
+    with busy, pytest.raises(StoreAway, match=r"locked|Lock wait timeout") as caught:
         await store.write(note("a"))
     assert isinstance(caught.value, Transient)
-    other.execute("ROLLBACK")
-    other.close()
+    assert impatient == [0.1 * 2**n for n in range(writer.AGAIN)]
     await store.write(note("b"))
     assert await codes(store) == ["b"]
 
 
 async def test_readers_cannot_write(store):
-    with pytest.raises((sa.exc.OperationalError, StoreAway), match="readonly"):
+    with pytest.raises((sa.exc.DBAPIError, StoreAway), match=r"readonly|READ ONLY"):
         await store.read(lambda c: c.execute(schema.alert.delete()))
+    await store.write(note("a"))
+    assert await codes(store) == ["a"]
 
 
-async def test_a_read_sees_what_was_acknowledged_and_one_moment(store):
+async def test_a_read_sees_what_was_acknowledged_and_one_moment(store, outside):
     await store.write(note("a"))
 
     def twice(connection):
         count = sa.select(sa.func.count()).select_from(schema.alert)
         first = connection.execute(count).scalar_one()
-        other = sqlite3.connect(store.path)
-        other.execute("DELETE FROM alert")
-        other.commit()
-        other.close()
+        outside.run("DELETE FROM alert")
         return first, connection.execute(count).scalar_one()
 
     assert await store.read(twice) == (1, 1)
     assert await codes(store) == []
+
+
+@pytest.mark.feature("PA-022")
+async def test_any_number_of_ids_in_one_question(store):
+    await store.write(lambda tx: [note(str(n))(tx) for n in range(50)] and None)
+    for ids in ([], [7], list(range(10, 3000))):
+        query = sa.select(schema.alert.c.id).where(among(schema.alert.c.id, ids))
+        found = await store.read(lambda c, q=query: list(c.execute(q).scalars()))
+        assert sorted(found) == [n for n in ids if n <= 50]
+
+
+@pytest.mark.feature("PA-022")
+async def test_sums_are_whole_numbers(store):
+    """MySQL's are DECIMAL, which JSON would write as text."""
+    await store.write(note("a"))
+    total = await store.read(lambda c: c.execute(sa.select(sa.func.sum(schema.alert.c.count))).scalar_one())
+    assert type(total) is int
+
+
+@pytest.mark.feature("PA-022")
+async def test_names_that_differ_in_case_accent_or_script_are_two(store):
+    for name in ("a", "A", "\u00e4", "\u65e5\u672c", "\U0001f600"):
+        await store.write(note(name))
+    assert await codes(store) == ["a", "A", "\u00e4", "\u65e5\u672c", "\U0001f600"]
 
 
 async def test_close_commits_what_waits(url, clock):
@@ -234,12 +285,35 @@ async def test_a_fact_says_who_wrote_it_why_and_when(store, clock):
     assert (row.sender, row.cause, row.at) == ("injector", 4, clock.now)
 
 
-async def test_the_lease_rises_with_each_holder(url, path, clock):
+@pytest.mark.feature("REL-07")
+async def test_the_lease_rises_with_each_holder(url, clock):
     for expected in (1, 2, 3):
         store = await Store.open(url, clock=clock)
         row = await store.read(lambda c: c.execute(sa.select(schema.lease)).one())
         assert (row.fence, row.taken_at) == (expected, clock.now)
-        assert f"process {__import__('os').getpid()} on " in row.holder
+        assert row.holder == lease.holder()
         await store.close()
-    lock = lease.FileLock(path)
-    lock.release()
+
+
+async def test_each_commit_is_numbered(store, outside):
+    for number in (1, 2):
+        await store.write(note(str(number)))
+        assert outside.rows("SELECT commits FROM lease") == [(number,)]
+
+
+async def test_an_abandoned_store_has_written_nothing_of_what_waited(url, clock, held_of):
+    store = await Store.open(url, clock=clock)
+    hold, let_go = held_of(store)
+    first = await hold()
+    waiting = asyncio.create_task(store.write(note("lost")))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(store.abandon())
+    await asyncio.sleep(0)
+    let_go.set()
+    await ending
+    for task in (first, waiting):
+        task.cancel()
+    await asyncio.gather(first, waiting, return_exceptions=True)
+    again = await Store.open(url, clock=clock)
+    assert await codes(again) == []
+    await again.close()

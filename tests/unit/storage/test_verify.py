@@ -13,7 +13,7 @@ from backends.storage_element.base import Checksums, StorageError
 from domain.job import JobState
 from services.verify import Verification, sentence, shown, verify
 from storage import jobs, schema
-from storage.engine import Reader
+from storage.engines.opening import open_reader
 from storage.laws import LAWS
 
 
@@ -101,10 +101,10 @@ async def test_an_empty_store(store):
     assert "no workflow yet" in printed(found)
 
 
-async def test_beside_a_writer(campaign, path):
+async def test_beside_a_writer(campaign, url):
     """Another process may look while the agent works."""
     await campaign.process()
-    reader = Reader(path)
+    reader = open_reader(url)
     found = await verify(reader, running=False)
     assert found.holds
     await campaign.merge_all()

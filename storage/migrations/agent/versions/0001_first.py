@@ -77,7 +77,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_event_type_id"), "event", ["type", "id"], unique=False)
     op.create_table(
         "lease",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("holder", sa.String(length=500), nullable=False),
         sa.Column("taken_at", sa.Double(), nullable=False),
@@ -220,7 +220,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("unit", name=op.f("uq_job_unit")),
     )
     op.create_index(op.f("ix_job_allocation_id"), "job", ["allocation_id"], unique=False)
-    op.create_index("ix_job_queue", "job", ["state", sa.literal_column("rank DESC"), "id"], unique=False)
+    op.create_index("ix_job_queue", "job", ["state", sa.literal_column("`rank` DESC"), "id"], unique=False)
     op.create_index(op.f("ix_job_target_state"), "job", ["target", "state"], unique=False)
     op.create_index(op.f("ix_job_workflow_id_state"), "job", ["workflow_id", "state"], unique=False)
     op.create_table(
