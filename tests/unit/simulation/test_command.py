@@ -1,0 +1,76 @@
+"""The command: what it prints, how it ends, how a failure is seen again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from run_agent import run, simulated
+from services.console.program import program
+from services.simulation.command import simulate_command
+from tests.unit.simulation.worlds import TINY, world
+
+
+def toml(table: dict[str, Any]) -> str:
+    """Return a world as TOML: inline tables all the way down."""
+
+    def value(item: Any) -> str:
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + "}"
+        if isinstance(item, list):
+            return "[" + ", ".join(map(value, item)) + "]"
+        return json.dumps(item)
+
+    return "\n".join(f"{key} = {value(item)}" for key, item in table.items())
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(toml(world(TINY)))
+    return path
+
+
+def simulate(*words: object) -> Result:
+    return CliRunner().invoke(program(run, (), simulate_command(simulated)), ["simulate", *map(str, words)])
+
+
+def test_a_table_for_people(scenario: Path) -> None:
+    answer = simulate(scenario)
+    assert answer.exit_code == 0, answer.output
+    assert "events done" in answer.output
+    assert "every law held, every event is in exactly one place" in answer.output
+
+
+def test_side_by_side_for_programs(scenario: Path) -> None:
+    scenario.write_text(toml(world(TINY, happens=[{"what": "site-down", "site": "a", "at": "10 min", "for": "3 h"}])))
+    answer = simulate(scenario, "--compare", "--json")
+    assert answer.exit_code == 0, answer.output
+    with_it, without = json.loads(answer.stdout)
+    assert with_it["measures"]["finished_at"] > without["measures"]["finished_at"]
+    assert without["measures"]["failed"] == 0
+
+
+def test_many_histories(scenario: Path) -> None:
+    answer = simulate(scenario, "--seeds", 3, "--workers", 1, "--json")
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout) == {"histories": 3, "done": 3, "kills": 0, "failed": {}}
+
+
+def test_a_kill_is_replayed(scenario: Path) -> None:
+    answer = simulate(scenario, "--kill", "0:150", "--json")
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["kills"] == 1
+
+
+def test_bad_input_is_refused(scenario: Path, tmp_path: Path) -> None:
+    wrong = simulate(scenario, "--kill", "soon")
+    assert wrong.exit_code == 2
+    assert "expected LIFE:STEP" in wrong.output
+    scenario.write_text(toml(world(TINY, pase="1 h")))
+    refused = simulate(scenario)
+    assert refused.exit_code == 78
+    assert "did you mean 'pace'?" in refused.output
+    assert simulate(tmp_path / "absent.toml").exit_code == 78
