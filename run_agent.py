@@ -17,40 +17,57 @@ import logging
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pykka import ActorDeadError
 
 from actors.admin import Admin
 from actors.allocation import Allocation
+from actors.backup import Backup
+from actors.brakes import Work
 from actors.catalogue import Catalogue
 from actors.cleanup import Cleanup
 from actors.creator import Creator
+from actors.drainer import Drainer
 from actors.error import Error
 from actors.extra import WrongActor, extra_children
+from actors.guard import Guard
 from actors.injector import Injector
+from actors.keeper import Keeper
 from actors.merge import Merge
-from actors.messages import RaiseAlert
+from actors.messages import RaiseAlert, Wake
 from actors.monitor import Monitor
 from actors.opening import open_world
+from actors.postmaster import Postmaster, keep_fresh
 from actors.queue import Queue
+from actors.reconcile import Reconcile
 from actors.report import Report
 from actors.stage import Stage
 from actors.submitter import Submitter
 from actors.tracker import Tracker
 from actors.transfer import Transfer
+from actors.wiring import Unwired, check
 from actors.world import World
 from config.loader import Loaded
 from services.console.program import program
+from services.simulation.command import simulate_command
+from storage.sandboxes import Sandboxes
 from supervisors import (
+    STOP_TIMERS,
     ActorSystem,
     Backoff,
     ChildSpec,
+    DeadLetter,
     LoopWatchOptions,
     MailboxFull,
     MailboxOptions,
+    Phase,
     Strategy,
     SupervisorSpec,
 )
+
+if TYPE_CHECKING:
+    from services.simulation.life import Parts
 
 log = logging.getLogger("prodagent")
 
@@ -59,7 +76,8 @@ def tree(world: World) -> SupervisorSpec:
     """The whole agent as data: who is started, in this order, and what follows a failure.
 
     agent                     one-for-one
-    ├── watch                 one-for-one     monitor, admin (optional: parked when it cannot be kept alive)
+    ├── watch                 one-for-one     postmaster, monitor, drainer, guard, keeper,
+    │                                         backup, reconcile (after a restore), admin (optional)
     ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, queue
     ├── targets               one-for-one
     │   └── target.<name>     one-for-one     submitter.<name>, tracker.<name>
@@ -93,34 +111,50 @@ def tree(world: World) -> SupervisorSpec:
         slow = 4 * world.settings.tracker.call_deadline_s
         return group(
             f"target.{name}",
-            child(f"submitter.{name}", lambda: Submitter(world, name), deadline=slow),
-            child(f"tracker.{name}", lambda: Tracker(world, name), deadline=slow),
+            child(f"submitter.{name}", partial(Submitter, world, name), deadline=slow),
+            child(f"tracker.{name}", partial(Tracker, world, name), deadline=slow),
         )
 
     managers = [
         child(f"allocation.{each.name}", partial(Allocation, world, each), deadline=20 * each.call_deadline_s)
         for each in world.settings.prodmgr
     ]
-    admin = [child("admin", lambda: Admin(world), essential=False)] if world.settings.admin.enabled else []
+    kept = []
+    if world.backups is not None:
+        kept.append(child("backup", partial(Backup, world, world.backups), essential=False, deadline=3600.0))
+    if world.restored is not None:
+        kept.append(child("reconcile", partial(Reconcile, world, world.restored), deadline=600.0))
+    admin = [child("admin", partial(Admin, world), essential=False)] if world.settings.admin.enabled else []
     return group(
         "agent",
-        group("watch", child("monitor", lambda: Monitor(world), deadline=600.0), *admin),
+        group(
+            "watch",
+            child("postmaster", partial(Postmaster, world)),
+            child("monitor", partial(Monitor, world), deadline=600.0),
+            child("drainer", partial(Drainer, world)),
+            child("guard", partial(Guard, world)),
+            child("keeper", partial(Keeper, world), deadline=600.0),
+            *kept,
+            *admin,
+        ),
         group(
             "intake",
-            child("injector", lambda: Injector(world)),
+            child("injector", partial(Injector, world)),
             *managers,
-            child("creator", lambda: Creator(world)),
-            child("queue", lambda: Queue(world)),
+            child("creator", partial(Creator, world)),
+            child("queue", partial(Queue, world)),
             strategy=Strategy.REST_FOR_ONE,
         ),
         group("targets", *[target(name) for name in world.batches]),
-        group("outcome", child("report", lambda: Report(world), deadline=600.0), child("error", lambda: Error(world))),
+        group(
+            "outcome", child("report", partial(Report, world), deadline=600.0), child("error", partial(Error, world))
+        ),
         group(
             "data",
-            child("merge", lambda: Merge(world)),
-            child("catalogue", lambda: Catalogue(world)),
-            child("transfer", lambda: Transfer(world), deadline=600.0),
-            child("cleanup", lambda: Cleanup(world), deadline=600.0),
+            child("merge", partial(Merge, world)),
+            child("catalogue", partial(Catalogue, world)),
+            child("transfer", partial(Transfer, world), deadline=600.0),
+            child("cleanup", partial(Cleanup, world), deadline=600.0),
         ),
     )
 
@@ -131,9 +165,9 @@ async def run(loaded: Loaded) -> int:
     A second signal skips the orderly drain. Raises ConfigError and StoreError before anything is started.
     """
     async with open_world(loaded) as world:
-        system = ActorSystem(tree(world), clock=world.clock, loop_watch=LoopWatchOptions(), notify=True)
-        system.on_alert = lambda alert: tell_monitor(system, alert.level, alert.actor, alert.text)
-        world.store.listen(world.tell_hearers)
+        wanted = tree(world)
+        check(wanted)
+        system = connected(world, ActorSystem(wanted, clock=world.clock, loop_watch=LoopWatchOptions(), notify=True))
         stops = 0
 
         def stop() -> None:
@@ -152,6 +186,49 @@ async def run(loaded: Loaded) -> int:
         return 0 if reason == "stopped" else 1
 
 
+def connected(world: World, system: ActorSystem) -> ActorSystem:
+    """Let commits wake the actors, what befalls the tree reach the monitor, and an orderly stop begin with the intake."""
+    system.on_alert = lambda alert: tell_monitor(system, alert.level, alert.actor, alert.text)
+    system.dead_letters.on_letter = lambda letter: wake_postmaster(system, letter)
+    system.phases = (
+        Phase("stop intake", partial(begin_nothing, world), before=STOP_TIMERS),
+        Phase("keep dead letters", partial(keep_fresh, world.store, system)),
+    )
+    world.store.listen(world.tell_hearers)
+    return system
+
+
+async def begin_nothing(world: World) -> None:
+    """Take on, cut and submit nothing while the mailboxes drain."""
+    world.brakes.hold("stop", "the agent stops", Work.INTAKE, Work.SUBMISSION)
+
+
+def wake_postmaster(system: ActorSystem, letter: DeadLetter) -> None:
+    """Have a dead letter written down; the postmaster's own, and what dies while all stop, wait for the end of the stop."""
+    log.warning(
+        "%s: %s is a dead letter: %s %s", letter.actor, type(letter.message).__name__, letter.reason, letter.error
+    )
+    if letter.actor != "postmaster" and not system.stopping:
+        with contextlib.suppress(ActorDeadError, MailboxFull):
+            system.ref("postmaster").tell(Wake(), unique=True)
+
+
+def simulated(parts: "Parts") -> ActorSystem:
+    """Make the same tree on a simulated world (services/simulation)."""
+    world = World(
+        settings=parts.settings,
+        store=parts.store,
+        clock=parts.clock,
+        sandboxes=Sandboxes(parts.scratch),
+        batches=parts.batches,
+        storages=parts.storages,
+        stage_out={site: [] for site in parts.storages},
+        managers=parts.managers,
+        chance=parts.chance,
+    )
+    return connected(world, ActorSystem(tree(world), clock=parts.clock, seed=parts.chance.getrandbits(32)))
+
+
 def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None:
     """Book an alert of the supervision tree."""
     log.log(logging.CRITICAL if level == "critical" else logging.WARNING, "%s: %s", actor, text)
@@ -160,8 +237,8 @@ def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None
 
 
 def main() -> None:
-    """The program: `run` and the operator's commands."""
-    program(run, (WrongActor,))()
+    """The program: `run`, `simulate` and the operator's commands."""
+    program(run, (WrongActor, Unwired), simulate_command(simulated))()
 
 
 if __name__ == "__main__":

@@ -28,13 +28,14 @@ from backends.prodmgr.base import Ledger, ProdMgrError, RequestDetail, RequestIn
 from backends.prodmgr.http import HttpProdMgr
 from backends.prodmgr.wire import TokenCall
 from config.faults import Faults
+from config.secret import SecretError, resolve
 from config.workflow_file import load_workflow
 from domain.policy import PolicySettings, RequestVerb
 from services.prodmgr.accountant import book_token
 from services.prodmgr.identity import Caller, digest, new_token
 from services.prodmgr.server import Server, serve, write_port
 from storage.accounts import PRODMGR, Scope
-from storage.errors import StoreError
+from storage.errors import StoreAway, StoreError
 from storage.store import Store
 
 T = TypeVar("T")
@@ -49,7 +50,12 @@ Url = Annotated[str, typer.Option(help="Address of the ProdMgr, such as http://1
 TokenFile = Annotated[
     Path, typer.Option(help="File with a token of scope manager.", envvar="PRODMGR_TOKEN_FILE", dir_okay=False)
 ]
-StoreUrl = Annotated[str, typer.Option(help="Where the accounts are kept, such as sqlite:///state/prodmgr.db.")]
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        help="Where the accounts are kept: sqlite:///state/prodmgr.db or mysql://user:${PASSWORD}@host/database."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Number = Annotated[int, typer.Argument(help="Number of the request.", min=1)]
 Reason = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
@@ -88,8 +94,8 @@ def run(
         print(f"ProdMgr listens on {server.address}", flush=True)
 
     try:
-        asyncio.run(serve(Server(store, host, port, tls=_tls(tls_cert, tls_key)), ready))
-    except (StoreError, OSError) as error:
+        asyncio.run(serve(Server(resolve(store), host, port, tls=_tls(tls_cert, tls_key)), ready))
+    except (StoreError, StoreAway, SecretError, OSError) as error:
         _failed(str(error))
     print("ProdMgr has stopped", flush=True)
 
@@ -200,7 +206,7 @@ def request_fail(number: Number, url: Url, token_file: TokenFile, reason: Reason
 
 
 async def _book(url: str, call: TokenCall) -> None:
-    store = await Store.open(url, PRODMGR)
+    store = await Store.open(resolve(url), PRODMGR)
     try:
         await store.write(lambda tx: book_token(tx, Caller("command line", Scope.MANAGER), call))
     finally:

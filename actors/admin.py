@@ -2,7 +2,8 @@
 
 Serves pages, JSON, metrics and health on admin.host and admin.port; each command becomes a message to the actor
 concerned and a line of the audit. While it serves, agent.json in the state directory holds its address and token.
-Sends: SubmitWorkflow, HoldWorkflow, RetryJobs, KillJobs, ReplayParked, Crash. Writes: the audit.
+Sends: SubmitWorkflow, HoldWorkflow, RetryJobs, KillJobs,
+ReplayLetters, DropLetters, Drain, AskDrain, Crash. Writes: the audit.
 Settings: the [admin] table, agent.state.
 """
 

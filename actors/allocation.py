@@ -13,12 +13,14 @@ import asyncio
 import msgspec
 import pykka
 
+from actors.brakes import Work
 from actors.messages import Refused, Submitted, SubmitWorkflow, Wake
 from actors.stage import NOTHING, Effect, Stage
 from actors.world import World
 from backends.prodmgr.base import Allocation as Lease
 from backends.prodmgr.base import DeliveredFile, Offer, ProdMgr, ProdMgrError, Progress
 from config.settings import ProdMgrSettings
+from domain import events as e
 from domain.allocation import AllocationState
 from domain.events import AllocationsDone, JobsReleased
 from domain.ranges import Range, union
@@ -63,6 +65,16 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Allocation(Stage):
+    emits = (
+        e.AllocationsAcquired,
+        e.AllocationsReported,
+        e.AllocationsRevoked,
+        e.JobsRevoked,
+        e.JobsKilled,
+        e.FilesInvalidated,
+        e.FilesReturned,
+        e.WorkflowsResumed,
+    )
     follows = (AllocationsDone,)
     woken_by = (JobsReleased,)
 
@@ -127,14 +139,21 @@ class Allocation(Stage):
         return False
 
     async def _wants_more(self) -> bool:
+        if self.world.brakes.held(Work.INTAKE):
+            return False
         if any(
             call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))
         ):
             return False
         mine = await self._workflows()
-        uncut = await self.store.read(lambda c: allocations.load(c, AllocationState.ACTIVE))
-        if any(item.workflow_id in mine for item in uncut):
+        held = [
+            item for item in await self.store.read(lambda c: allocations.load(c, *LIVE)) if item.workflow_id in mine
+        ]
+        if any(item.state is AllocationState.ACTIVE for item in held):
             return False  # held, aborted, or further ahead than the window: what we have comes first
+        now = self.clock.time()
+        if any(item.lease_until is not None and item.lease_until <= now for item in held):
+            return False  # until it is renewed or gone: the manager would hand out to us again what we have in work
         return await self.store.read(jobs.waiting_count) < self.settings.low
 
     async def _ask_for_more(self) -> None:

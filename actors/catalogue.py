@@ -5,7 +5,9 @@ Settings: the [catalogue] table; the workflow's deliver_to.
 """
 
 from actors.stage import Effect, Stage
+from domain import events as e
 from domain.events import MergedRegistered, WorkflowsCompleted
+from domain.workflow import WorkflowState
 from storage import datasets, transfers, workflows
 from storage.datasets import BlockLimits
 from storage.log import Logged
@@ -13,6 +15,7 @@ from storage.store import Tx
 
 
 class Catalogue(Stage):
+    emits = (e.FilesCatalogued, e.BlocksOpened, e.BlocksClosed, e.JobsSucceeded, e.AllocationsDone, e.TransfersWanted)
     follows = (MergedRegistered,)
     woken_by = (WorkflowsCompleted,)
 
@@ -42,5 +45,7 @@ class Catalogue(Stage):
         return book
 
     async def work(self) -> bool:
-        await self.write(lambda tx: datasets.close_aged(tx, self.limits.age_s))
+        adding = await self.store.read(lambda c: workflows.load(c, WorkflowState.ACTIVE, WorkflowState.PAUSED))
+        busy = {workflow.spec.dataset_name for workflow in adding.values()}
+        await self.write(lambda tx: datasets.close_aged(tx, self.limits.age_s, busy))
         return False

@@ -1,4 +1,5 @@
-"""Cleanup: deletes small files whose events are safe elsewhere, and closes the books of jobs of which nothing is left.
+"""Cleanup: deletes small files whose events are safe elsewhere, what useless attempts wrote, and closes the books of jobs of
+which nothing is left.
 
 The right to delete is granted in a transaction that checks the evidence; only then is storage touched (PA-513).
 Woken by: merged files in the catalogue, arrived transfers, invalidated files. Writes: FilesRemoving, FilesRemoved,
@@ -8,15 +9,27 @@ FileRemovalsFailed, JobsCleaned. Settings: the [cleanup] table.
 from collections import defaultdict
 
 from actors.stage import Stage
+from actors.world import World
 from backends.storage_element.base import StorageError
+from domain import events as e
+from domain import jobspec
 from domain.events import FilesCatalogued, FilesInvalidated, TransfersSafe
-from storage import removals
+from storage import attempts, removals, workflows
 from storage.removals import Removal
 from storage.store import Tx
 
+PAGES = 20
+"""Pages that are looked at in vain before the next sweep: what waits for its delivery is many, and moves by itself."""
+
 
 class Cleanup(Stage):
+    emits = (e.FilesRemoving, e.FilesRemoved, e.FileRemovalsFailed, e.JobsCleaned)
     woken_by = (FilesCatalogued, TransfersSafe, FilesInvalidated)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._files_after = self._jobs_after = 0
+        self._pages = 0
 
     @property
     def sweep_s(self) -> float:
@@ -24,14 +37,51 @@ class Cleanup(Stage):
 
     async def work(self) -> bool:
         batch = self.world.settings.cleanup.batch
-        granted = await self.write(lambda tx: removals.grant(tx, batch))
+        files_after, jobs_after = self._files_after, self._jobs_after
+        granted = await self.write(lambda tx: removals.grant(tx, batch, files_after))
         by_site: dict[str, list[Removal]] = defaultdict(list)
         for removal in await self.store.read(lambda c: removals.granted(c, batch)):
             by_site[removal.site].append(removal)
         for site, listed in by_site.items():
             await self._delete(site, listed)
-        cleaned = await self.write(lambda tx: removals.clean_jobs(tx, batch))
-        return len(granted) == batch or len(cleaned) == batch
+        await self._left_over(batch)
+        cleaned = await self.write(lambda tx: removals.clean_jobs(tx, batch, jobs_after))
+        self._files_after, self._jobs_after = granted.after, cleaned.after
+        self._pages = 0 if granted.moved or cleaned.moved else self._pages + 1
+        more = bool(granted.after or cleaned.after) and self._pages < PAGES
+        if not more:
+            self._pages = 0
+        return more
+
+    async def _left_over(self, batch: int) -> None:
+        """Delete what attempts may have written whose output counts for nothing: failed, refused, killed or lost ones."""
+        left = await self.store.read(lambda c: attempts.unused(c, batch))
+        if not left:
+            return
+        known = await self.store.read(workflows.load)
+        names = {
+            item.id: jobspec.output_names(known[item.workflow_id].spec, item.job_id, item.type, item.token)
+            for item in left
+        }
+        every = [name for listed in names.values() for name in listed]
+        kept = await self.store.read(lambda c: removals.registered(c, every))
+        gone = [
+            item.id for item in left if await self._deleted(item.site, [n for n in names[item.id] if n not in kept])
+        ]
+        await self.write(lambda tx: attempts.forgotten(tx, gone))
+
+    async def _deleted(self, site: str, names: list[str]) -> bool:
+        """Whether none of the names is left in the storage of a site; one that was never there counts as gone."""
+        storage = self.world.storages.get(site)
+        if storage is None:
+            return True
+        try:
+            for name in names:
+                await storage.delete(name)
+        except StorageError as error:
+            self.log.warning("left over at %s: %s", site, error)
+            return False
+        return True
 
     async def _delete(self, site: str, listed: list[Removal]) -> None:
         storage = self.world.storages.get(site)

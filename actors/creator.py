@@ -4,7 +4,9 @@ Woken by: new ranges, released jobs, resumed workflows. Writes: JobsCreated, All
 Settings: agent.window, the limits of the targets.
 """
 
+from actors.brakes import Work
 from actors.stage import Stage
+from domain import events as e
 from domain.allocation import AllocationState
 from domain.events import AllocationsAcquired, JobsReleased, WorkflowsResumed
 from domain.splitting import cut
@@ -18,6 +20,7 @@ BATCH = 1000
 
 
 class Creator(Stage):
+    emits = (e.JobsCreated, e.AllocationsCut)
     woken_by = (AllocationsAcquired, JobsReleased, WorkflowsResumed)
 
     @property
@@ -27,6 +30,8 @@ class Creator(Stage):
         return max(1, self.world.settings.agent.window * places)
 
     async def work(self) -> bool:
+        if self.world.brakes.held(Work.INTAKE):
+            return False
         active = await self.store.read(lambda c: workflows.load(c, WorkflowState.ACTIVE))
         more = False
         for owner in await self.store.read(lambda c: allocations.load(c, AllocationState.ACTIVE)):

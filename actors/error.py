@@ -10,17 +10,31 @@ from typing import Any
 
 from actors.messages import Changed, KillJobs, Refused, RetryJobs
 from actors.stage import NOTHING, Effect, Stage
+from domain import events as e
 from domain.events import JobsFailed
 from domain.job import JobState, JobType
 from domain.retry import Again, GiveUp, decide
 from domain.spec import WorkflowSpec
-from storage import accounting, alerts, allocations, attempts, jobs, workflows
+from storage import accounting, alerts, allocations, attempts, jobs, merges, workflows
+from storage.engine import Connection
 from storage.jobs import Job
 from storage.log import Logged
 from storage.store import Tx
 
 
 class Error(Stage):
+    emits = (
+        e.JobsRequeued,
+        e.JobsCooledOff,
+        e.JobsExhausted,
+        e.JobsKilled,
+        e.JobsCreated,
+        e.AllocationsCut,
+        e.AllocationsDone,
+        e.FilesReturned,
+        e.WorkflowsResumed,
+        e.WorkflowsAborted,
+    )
     follows = (JobsFailed,)
 
     async def on_fact(self, logged: Logged) -> Effect:
@@ -41,7 +55,6 @@ class Error(Stage):
                 again[verdict].append(job.id)
             else:
                 over[verdict].append(job.id)
-        merging = {job.id for job in failed if job.type is JobType.MERGE}
 
         def follow(tx: Tx) -> None:
             for verdict, ids in again.items():
@@ -50,8 +63,7 @@ class Error(Stage):
                 else:
                     jobs.cool_off(tx, ids, tx.now + verdict.delay_s, verdict.reason)
             for end, ids in over.items():
-                accounting.dissolve_merges(tx, [identity for identity in ids if identity in merging], end.reason)
-                jobs.exhaust(tx, ids, end.reason)
+                jobs.exhaust(tx, ids, end.reason)  # a merge keeps its members: another one would end the same way
 
         return follow
 
@@ -64,33 +76,26 @@ class Error(Stage):
         return await super().on_command(message)
 
     async def _retry(self, order: RetryJobs) -> Changed:
-        states = (JobState.EXHAUSTED, JobState.PAUSED, JobState.COOLOFF)
-        found = await self._chosen(order.jobs, order.workflow, states)
-        over = set(await self.store.read(lambda c: jobs.settled_with_manager(c, [job.id for job in found])))
-        merges = {job.id for job in found if job.type is JobType.MERGE and job.state is JobState.EXHAUSTED}
-        chosen = sorted({job.id for job in found} - over - merges)
-        if over and not chosen:
-            raise Refused(
-                f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there"
-            )
-        if order.dry_run or not chosen:
-            return Changed(ids=chosen)
+        if order.dry_run:
+            return Changed(ids=await self.store.read(lambda c: _reopenable(c, order)))
 
         def reopen(tx: Tx) -> list[int]:
-            moved = jobs.requeue(tx, chosen, f"retried by {order.who}")
+            moved = jobs.requeue(tx, _reopenable(tx.connection, order), f"retried by {order.who}")
             workflows.reopen(tx, moved)
-            alerts.record(tx, order.who, "retry", str(chosen), f"{len(moved)} requeued")
+            alerts.record(tx, order.who, "retry", str(order.workflow or order.jobs), f"{len(moved)} requeued")
             return moved
 
         return Changed(ids=await self.write(reopen))
 
     async def _kill(self, order: KillJobs) -> Changed:
-        chosen = [job.id for job in await self._chosen(order.jobs, order.workflow, jobs.KILLABLE)]
+        def chosen(connection: Connection) -> list[int]:
+            return [job.id for job in _chosen(connection, order.jobs, order.workflow, jobs.KILLABLE)]
+
         if order.dry_run:
-            return Changed(ids=chosen)
+            return Changed(ids=await self.store.read(chosen))
 
         def end(tx: Tx) -> list[int]:
-            moved = jobs.kill(tx, chosen, order.reason) if chosen else []
+            moved = jobs.kill(tx, chosen(tx.connection), order.reason)
             if order.workflow:
                 for identity in workflows.abort(tx, order.workflow, order.reason):
                     spec = workflows.load(tx.connection)[identity].spec
@@ -98,26 +103,38 @@ class Error(Stage):
                         tx, identity, spec, allocations.uncut(tx.connection, identity), order.reason
                     )
             accounting.dissolve_merges(tx, moved, order.reason)
-            alerts.record(tx, order.who, "kill", str(order.workflow or chosen), f"{len(moved)} killed: {order.reason}")
+            what = str(order.workflow or order.jobs)
+            alerts.record(tx, order.who, "kill", what, f"{len(moved)} killed: {order.reason}")
             return moved
 
         return Changed(ids=await self.write(end))
 
-    async def _chosen(self, ids: list[int], workflow: str, states: tuple[JobState, ...]) -> list[Job]:
-        """Return the jobs meant by a command. Raises Refused for a workflow or a job that does not exist."""
-        if workflow and workflow not in {item.name for item in (await self.store.read(workflows.load)).values()}:
-            raise Refused(f"no workflow {workflow!r}")
-        found: list[Job] = []
-        if workflow:
-            found += await self.store.read(
-                lambda c: jobs.matching(c, workflow_name=workflow, states=states, limit=1_000_000)
-            )
-        if ids:
-            named = await self.store.read(lambda c: jobs.load(c, ids))
-            if unknown := sorted(set(ids) - {job.id for job in named}):
-                raise Refused(f"no job {', '.join(map(str, unknown[:10]))}")
-            found += [job for job in named if job.state in states]
-        return found
+
+def _reopenable(connection: Connection, order: RetryJobs) -> list[int]:
+    """Return the jobs that may be tried again. Raises Refused if all of them are out of our hands."""
+    found = _chosen(connection, order.jobs, order.workflow, (JobState.EXHAUSTED, JobState.PAUSED, JobState.COOLOFF))
+    over = set(jobs.settled_with_manager(connection, [job.id for job in found]))
+    given_up = {job.id for job in found if job.type is JobType.MERGE and job.state is JobState.EXHAUSTED}
+    empty = given_up - merges.held(connection, sorted(given_up))
+    chosen = sorted({job.id for job in found} - over - empty)
+    if over and not chosen:
+        raise Refused(
+            f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there"
+        )
+    return chosen
+
+
+def _chosen(connection: Connection, ids: list[int], workflow: str, states: tuple[JobState, ...]) -> list[Job]:
+    """Return the jobs meant by a command. Raises Refused for a workflow or a job that does not exist."""
+    if workflow and workflow not in {item.name for item in workflows.load(connection).values()}:
+        raise Refused(f"no workflow {workflow!r}")
+    found = jobs.matching(connection, workflow_name=workflow, states=states, limit=1_000_000) if workflow else []
+    if ids:
+        named = jobs.load(connection, ids)
+        if unknown := sorted(set(ids) - {job.id for job in named}):
+            raise Refused(f"no job {', '.join(map(str, unknown[:10]))}")
+        found += [job for job in named if job.state in states]
+    return found
 
 
 def _decide(job: Job, past: dict[int, tuple[JobType, list[int]]], spec: WorkflowSpec, jitter: float) -> Again | GiveUp:

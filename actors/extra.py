@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -9,8 +10,8 @@ import msgspec
 from actors.stage import Stage
 from actors.world import World
 from config.faults import Faults, convert_collecting
-from config.settings import ExtraActor
-from supervisors import ChildSpec
+from config.settings import ExtraActor, Settings
+from supervisors import ActorSystem, ChildSpec
 
 GROUPS = ("watch", "intake", "targets", "outcome", "data", "agent")
 """The supervisor groups that an actor may be put under."""
@@ -36,10 +37,16 @@ def extra_children(world: World, group: str, child: MakeChild) -> Iterator[Child
             yield child(name, start, essential=wanted.essential)
 
 
+def participants(settings: Settings) -> tuple[str, ...]:
+    """Return the actors of the configuration for which job directories are kept. Raises WrongActor."""
+    kinds = {name: _find(name, wanted.type) for name, wanted in settings.actors.items()}
+    return tuple(sorted(name for name, kind in kinds.items() if getattr(kind, "keeps_directories", False)))
+
+
 def _starter(world: World, name: str, wanted: ExtraActor) -> Callable[[], Stage]:
     kind = _find(name, wanted.type)
     settings = _settings(name, kind, wanted.settings)
-    return lambda: kind(world) if settings is None else kind(world, settings)
+    return partial(kind, world) if settings is None else partial(kind, world, settings)
 
 
 def _find(name: str, path: str) -> Callable[..., Stage]:
@@ -53,6 +60,17 @@ def _find(name: str, path: str) -> Callable[..., Stage]:
             f"actors.{name}.type: {attribute} of {module} is no actor; expected a subclass of actors.stage.Stage"
         )
     return found
+
+
+def successor(system: ActorSystem, name: str, path: str) -> Callable[[], Stage]:
+    """Return what makes the class at `path` in the place of an actor: it is given what the present instance was given.
+
+    Raises WrongActor.
+    """
+    kind, present = _find(name, path), system.instance(name)
+    if not isinstance(present, Stage):
+        raise WrongActor(f"{name}: no stage runs there now, {path} can take over a running one only")
+    return lambda: kind(*present.given)
 
 
 def _settings(name: str, kind: Any, given: dict[str, Any]) -> msgspec.Struct | None:

@@ -8,8 +8,10 @@ Settings: events.sweep_s.
 
 from typing import Any
 
+from actors.brakes import Work
 from actors.messages import Changed, HoldWorkflow, Refused, Submitted, SubmitWorkflow
 from actors.stage import Stage
+from domain import events as e
 from domain.events import AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersCancelled, TransfersSafe
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
@@ -20,6 +22,14 @@ from storage.workflows import NameTaken
 
 
 class Injector(Stage):
+    emits = (
+        e.WorkflowsAdded,
+        e.WorkflowsPaused,
+        e.WorkflowsResumed,
+        e.WorkflowsCompleted,
+        e.AllocationsAcquired,
+        e.AllocationsReported,
+    )
     woken_by = (AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersSafe, TransfersCancelled)
 
     async def on_command(self, message: Any) -> Any:
@@ -38,6 +48,8 @@ class Injector(Stage):
         jobs = -(-events // spec.events_per_job)
         if order.dry_run:
             return Submitted(workflow=0, name=name, new=True, events=events, jobs=jobs)
+        if reason := self.world.brakes.held(Work.INTAKE):
+            raise Refused(f"no new work is taken on now: {reason}")
         sandbox = self.world.sandboxes.put(order.sandbox)
 
         def take_on(tx: Tx) -> tuple[int, bool]:

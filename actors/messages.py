@@ -4,9 +4,12 @@ Durable facts are in domain/events.py. A hint says "look now" and nothing else; 
 command is answered, so that whoever gave it knows whether it was carried out.
 """
 
+from typing import Any, Union
+
 import msgspec
 
 from domain.spec import WorkflowSpec
+from domain.types import looked_at
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -67,11 +70,78 @@ class HoldWorkflow(_Message, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-class ReplayParked(_Message, frozen=True, kw_only=True):
-    """To the monitor: hand parked facts to their subscribers again. Answered by `Changed`."""
+class ReplayLetters(_Message, frozen=True, kw_only=True):
+    """To the postmaster: hand dead letters out again, parked facts and messages by id. Answered by `LettersChanged`."""
 
-    parked: list[int]
+    facts: list[int] = []
+    mail: list[int] = []
     who: str = "operator"
+
+
+class DropLetters(_Message, frozen=True, kw_only=True):
+    """To the postmaster: forget dead letters for good. Answered by `LettersChanged`."""
+
+    facts: list[int] = []
+    mail: list[int] = []
+    who: str = "operator"
+
+
+class LettersChanged(_Message, frozen=True, kw_only=True):
+    """The dead letters that were replayed or dropped: ids of parked facts and of messages."""
+
+    facts: list[int]
+    mail: list[int]
+
+
+class Drain(_Message, frozen=True, kw_only=True):
+    """To the drainer: begin no new work, or begin it again (`on` False). Answered by `Draining`."""
+
+    on: bool
+    reason: str = "an operator drains the agent"
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class AskDrain(_Message, frozen=True, kw_only=True):
+    """To the drainer: how far is it? Answered by `Draining`."""
+
+
+class Blocker(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs in one state at one target that have to end first."""
+
+    target: str
+    state: str
+    jobs: int
+
+
+class Draining(_Message, frozen=True, kw_only=True):
+    """`since` in UTC epoch seconds, 0 = it does not drain; `eta_s` None while nothing has ended yet; `left`: jobs under way."""
+
+    since: float
+    reason: str
+    left: int
+    eta_s: float | None
+    blockers: list[Blocker]
+
+
+class CompactLog(_Message, frozen=True, kw_only=True):
+    """To the keeper: compact now what is older than events.keep_s and read by all. Answered by `Compacted`; raises `Refused`."""
+
+    dry_run: bool = False
+    who: str = "operator"
+
+
+class Compacted(_Message, frozen=True, kw_only=True):
+    """Facts that were compacted, or would be: how many items they moved, bytes of their bodies, pages given back.
+
+    `held_by`: what keeps the next one in the log.
+    """
+
+    facts: int = 0
+    moves: int = 0
+    bytes: int = 0
+    pages: int = 0
+    held_by: str = ""
 
 
 class Changed(_Message, frozen=True, kw_only=True):
@@ -95,3 +165,8 @@ class Crash(_Message, frozen=True, kw_only=True):
 
 class Refused(Exception):
     """A command cannot be carried out; the text names the thing, what it got and what was expected."""
+
+
+ORDERS: Any = Union[tuple(_Message.__subclasses__())]  # noqa: UP007 - made of a list
+"""All of them, told apart by their tag: what a dead letter is read as."""
+looked_at(ORDERS)

@@ -1,16 +1,15 @@
-"""Monitor: keeps the alerts, proves the books, names what hangs, and watches the disk.
+"""Monitor: keeps the alerts, proves the books, and names what hangs.
 
-Takes: RaiseAlert, ReplayParked. Follows: what a person should know of. Writes: alerts. Settings: the [monitor] table.
+Takes: RaiseAlert. Follows: what a person should know of. Writes: alerts. Settings: the [monitor] table.
 """
 
-import shutil
-from pathlib import Path
 from typing import Any
 
-from actors.messages import Changed, RaiseAlert, ReplayParked
+from actors.extra import participants
+from actors.messages import RaiseAlert
 from actors.stage import Effect, Stage
 from domain import events as e
-from storage import alerts, laws, log
+from storage import alerts, barriers, laws
 from storage.log import Logged
 from storage.store import Tx
 
@@ -25,13 +24,26 @@ LEVELS: dict[type[e.Event], tuple[str, str]] = {
 }
 
 
+WELL = ("idle", "busy", "running")
+
+HOST_LEVELS = {"blocked": "critical", "refused": "error"}
+"""States of a host that only a person can mend, and how loud."""
+
+
+OPEN_S = 86400.0
+"""A flag that is open for longer than this is told of, in seconds."""
+FIRST_PROOF_S = 60.0
+"""The books are proved this long after a start, in seconds, or after monitor.verify_every_s if that is shorter."""
+
+
 class Monitor(Stage):
     follows = tuple(LEVELS)
 
     def __init__(self, world: Any) -> None:
         super().__init__(world)
         self.settings = world.settings.monitor
-        self._verified_at = -1e18
+        self._verified_at: float | None = None
+        self._shut_out: set[str] = set()
 
     @property
     def sweep_s(self) -> float:
@@ -50,44 +62,72 @@ class Monitor(Stage):
                 order = message
                 await self.write(lambda tx: alerts.raise_alert(tx, order.level, order.code, order.subject, order.text))
                 return None
-            case ReplayParked():
-                return await self._replay(message)
         return await super().on_command(message)
 
-    async def _replay(self, order: ReplayParked) -> Changed:
-        def replay(tx: Tx) -> None:
-            log.replay(tx, order.parked)
-            alerts.record(tx, order.who, "replay", str(order.parked), "due now")
-
-        await self.write(replay)
-        return Changed(ids=order.parked)
-
     async def work(self) -> bool:
-        await self._dead_letters()
-        await self._disk()
+        await self._recovered()
+        await self._hosts()
+        await self._barriers()
+        if self._verified_at is None:  # the first proof leaves the machine to what starts
+            self._verified_at = self.clock.monotonic() - max(0.0, self.settings.verify_every_s - FIRST_PROOF_S)
         if self.clock.monotonic() - self._verified_at >= self.settings.verify_every_s:
             self._verified_at = self.clock.monotonic()
             await self._verify()
         return False
 
-    async def _dead_letters(self) -> None:
-        dead = await self.store.read(lambda c: log.parked_facts(c, dead_only=True))
-        if dead:
-            text = f"{len(dead)} facts could not be handled; look at them with the command dead-letters"
-            await self.write(lambda tx: alerts.raise_alert(tx, "warning", "dead-letters", "log", text))
+    async def _recovered(self) -> None:
+        """Close what was said of an actor that runs again, whether it was restarted or the whole agent."""
+        told = [alert for alert in await self.store.read(alerts.open_alerts) if alert.code == "actor"]
+        if not told or self.system is None:
+            return
+        well = {actor.name for actor in self.system.snapshot().actors if actor.state in WELL}
+        quiet = [
+            each.subject for each in told if each.subject in well and each.last_at < self.clock.time() - self.sweep_s
+        ]
+        if quiet:
+            await self.write(lambda tx: _close_all(tx, quiet))
 
-    async def _disk(self) -> None:
-        usage = shutil.disk_usage(Path(self.world.settings.agent.state))
-        percent = 100.0 * usage.used / usage.total
-        if percent >= self.settings.disk_full_percent:
-            text = f"the disk of the agent's state is {percent:.0f} % full"
-            await self.write(lambda tx: alerts.raise_alert(tx, "critical", "disk", "state", text))
-        else:
-            await self.write(lambda tx: alerts.close_alert(tx, "disk", "state"))
+    async def _hosts(self) -> None:
+        """Alert when a host shows another key or does not let us in; take it back when it does (PA-305)."""
+        states = self.world.hosts.states()
+        out = {host.host: host for host in states if host.state in HOST_LEVELS}
+        back = [host.host for host in states if host.state == "open" and host.host in self._shut_out]
+
+        def book(tx: Tx) -> None:
+            for host in out.values():
+                alerts.raise_alert(tx, HOST_LEVELS[host.state], f"host-{host.state}", f"host {host.host}", host.reason)
+            for name in back:
+                for state in HOST_LEVELS:
+                    alerts.close_alert(tx, f"host-{state}", f"host {name}")
+
+        if out or back:
+            await self.write(book)
+            self._shut_out = (self._shut_out | set(out)) - set(back)
+
+    async def _barriers(self) -> None:
+        """Name who has kept job directories waiting for more than a day (PA-016)."""
+        asked = participants(self.world.settings)
+        if not asked:
+            return
+        late = await self.store.read(lambda c: barriers.missing(c, asked, self.clock.time() - OPEN_S))
+
+        def book(tx: Tx) -> None:
+            for each in late:
+                text = f"{each.attempts} job directories are kept for {each.participant}, which has not asked for their end"
+                alerts.raise_alert(tx, "warning", "barrier-open", each.participant, text)
+            for name in set(asked) - {each.participant for each in late}:
+                alerts.close_alert(tx, "barrier-open", name)
+
+        await self.write(book)
 
     async def _verify(self) -> None:
         now = self.clock.time()
-        breaches = await self.store.read(lambda c: laws.check(c, now=now, limits=self._limits()))
+        breaches: list[laws.Breach] = []
+        for law in (
+            laws.LAWS
+        ):  # a read of its own for each: the others who read, and the store's log, wait for one law at most
+            name = {law.name}
+            breaches += await self.store.read(lambda c, n=name: laws.check(c, now=now, limits=self._limits(), only=n))  # type: ignore[misc]
 
         def tell(tx: Tx) -> None:
             for breach in breaches[:20]:
@@ -104,3 +144,8 @@ class Monitor(Stage):
             overdue_s=self.settings.limbo_overdue_s,
             block_s=2 * self.world.settings.catalogue.block_max_age_s,
         )
+
+
+def _close_all(tx: Tx, subjects: list[str]) -> None:
+    for subject in subjects:
+        alerts.close_alert(tx, "actor", subject)

@@ -5,8 +5,10 @@ Writes: JobsQueued, JobsPaused (no site), JobsRequeued, JobsReleased, JobsReturn
 Settings: queue.sweep_s, queue.lease_s, the limits of the targets.
 """
 
+from actors.brakes import Work
 from actors.messages import Wake
 from actors.stage import Stage
+from domain import events as e
 from domain.events import (
     JobsCooledOff,
     JobsCreated,
@@ -17,10 +19,11 @@ from domain.events import (
     JobsRevoked,
     WorkflowsResumed,
 )
-from domain.job import JobState, JobType
-from domain.matching import Candidate, Place, match
+from domain.job import JobState, JobType, rank
+from domain.matching import Candidate, Place, match, room_for
 from domain.workflow import WorkflowState
 from storage import jobs, workflows
+from storage.heads import Standing
 from storage.jobs import Job
 from storage.store import Tx
 from storage.workflows import Workflow
@@ -30,6 +33,7 @@ BATCH = 1000
 
 
 class Queue(Stage):
+    emits = (e.JobsQueued, e.JobsPaused, e.JobsRequeued, e.JobsReleased, e.JobsReturned)
     woken_by = (
         JobsCreated,
         JobsRequeued,
@@ -54,7 +58,7 @@ class Queue(Stage):
         return admitted or released == BATCH
 
     async def _admit(self, known: dict[int, Workflow]) -> bool:
-        new = await self.store.read(lambda c: jobs.in_state(c, JobState.NEW, BATCH))
+        new = await self.store.read(lambda c: jobs.oldest(c, JobState.NEW, BATCH))
         if not new:
             return False
         homeless = [job.id for job in new if not self._has_site(job, known[job.workflow_id])]
@@ -82,10 +86,14 @@ class Queue(Stage):
 
     async def _release(self, known: dict[int, Workflow]) -> int:
         places = await self._places()
-        held = [key for key, workflow in known.items() if workflow.state is WorkflowState.PAUSED]
-        if not any(free > 0 for place in places for free in place.free.values()):
+        if self.world.brakes.held(Work.SUBMISSION) or not any(
+            free > 0 for place in places for free in place.free.values()
+        ):
             return 0
-        head = await self.store.read(lambda c: jobs.queue_head(c, held, BATCH))
+        open_to = await self._open_to(known, places)
+        if not open_to:
+            return 0
+        head = await self.store.read(lambda c: jobs.queue_head(c, open_to, BATCH))
         candidates = [
             Candidate(job.id, job.type, frozenset(known[job.workflow_id].spec.sites), job.pinned) for job in head
         ]
@@ -96,6 +104,19 @@ class Queue(Stage):
             return sum(len(jobs.release(tx, ids, site_of[target], target)) for target, ids in chosen.items())
 
         return await self.write(release) if chosen else 0
+
+    async def _open_to(self, known: dict[int, Workflow], places: list[Place]) -> list[tuple[int, Standing, int]]:
+        """Return of which queued jobs some may go now: their queue rank, where they are counted, and how many may go."""
+        found = []
+        for standing in await self.store.read(jobs.queued):
+            workflow, kind = known.get(standing.place.workflow_id), JobType(standing.place.type)
+            if workflow is None or workflow.state is WorkflowState.PAUSED:
+                continue
+            sites, pinned = frozenset(workflow.spec.sites), standing.place.site or None
+            room = room_for(Candidate(0, kind, sites, pinned), places)
+            if room:
+                found.append((rank(kind, workflow.spec.priority), standing, room))
+        return found
 
     async def _places(self) -> list[Place]:
         load = await self.store.read(jobs.loads)
@@ -109,5 +130,7 @@ class Queue(Stage):
                 },
             )
             for name, (site, target) in self.world.targets().items()
-            if target.enabled and self.world.settings.sites[site].enabled
+            if target.enabled
+            and self.world.settings.sites[site].enabled
+            and not self.world.brakes.held(Work.SUBMISSION, name)
         ]

@@ -6,15 +6,23 @@ FilesInvalidated. Settings: report.sweep_s, report.batch.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping
 
 import msgspec
 
 from actors.stage import Stage
+from actors.world import World
 from backends.batch.base import BatchError
+from domain import events as e
 from domain.events import JobsEnded
-from domain.exit_codes import INPUT_UNREADABLE, REPORT_MISSING, REPORT_UNREADABLE, RUNTIME_KILLED
+from domain.exit_codes import (
+    INPUT_UNREADABLE,
+    MEMORY,
+    REPORT_MISSING,
+    REPORT_NEVER_UPDATED,
+    REPORT_UNREADABLE,
+    RUNTIME_KILLED,
+    WALL_TIME,
+)
 from domain.job import JobState, JobType
 from domain.report import JobReport, decode_report
 from domain.splitting import makes_each_event
@@ -30,27 +38,80 @@ TEXT = 2000
 
 
 class Report(Stage):
+    emits = (
+        e.JobsAccounted,
+        e.JobsFailed,
+        e.JobsRequeued,
+        e.JobsExhausted,
+        e.JobsKilled,
+        e.UnmergedRegistered,
+        e.MergedRegistered,
+        e.FilesMerged,
+        e.FilesReturned,
+        e.FilesInvalidated,
+        e.AllocationsDone,
+    )
     woken_by = (JobsEnded,)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._asked: set[str] = set()
 
     @property
     def sweep_s(self) -> float:
         return self.world.settings.report.sweep_s
 
+    async def on_stop(self) -> None:
+        for reader in self._readers.values():
+            reader.cancel()
+        await asyncio.gather(*self._readers.values(), return_exceptions=True)
+
+    async def on_failure(self, *_: object) -> None:
+        await self.on_stop()
+
     async def work(self) -> bool:
+        """Start a reader for each target with ended jobs that has none: a silent target keeps no other waiting."""
+        for target in await self.store.read(lambda c: jobs.targets_with(c, JobState.ENDED)):
+            if target not in self.world.batches:
+                self.log.error("target %s is no longer configured; its ended jobs wait for it", target)
+                continue
+            self._asked.add(target)
+            if target not in self._readers:
+                self._readers[target] = asyncio.create_task(self._read(target), name=f"reports of {target}")
+        return False
+
+    async def _read(self, target: str) -> None:
+        """Read and book the reports of one target until none is left; what goes wrong is found again by the next sweep."""
+        try:
+            while target in self._asked:
+                self._asked.discard(target)
+                while await self._book(target):
+                    pass
+        except (BatchError, TimeoutError) as error:
+            self.log.warning("target %s gives no reports: %s", target, error)
+        except StoreAway as error:
+            self.log.warning("reports of %s are booked later: %s", target, error)
+        except Exception:
+            self.log.exception("reports of %s", target)
+        finally:
+            del self._readers[target]
+
+    async def _book(self, target: str) -> bool:
+        """Book one batch; True = there may be more."""
         batch = self.world.settings.report.batch
-        ended = await self.store.read(lambda c: jobs.in_state(c, JobState.ENDED, batch))
-        if not ended:
+        ended = await self.store.read(lambda c: jobs.at_target(c, target, JobState.ENDED, limit=batch))
+        live = await self.store.read(lambda c: attempts.live(c, [job.id for job in ended]))
+        mine = [job for job in ended if job.id in live]
+        if not mine:
             return False
         known = await self.store.read(workflows.load)
-        live = await self.store.read(lambda c: attempts.live(c, [job.id for job in ended]))
-        raw, silent = await self._fetch(ended, live)
-        outcomes = [
-            self._judge(job, live[job.id], known[job.workflow_id], raw.get(live[job.id].token))
-            for job in ended
-            if job.id in live and job.target not in silent
-        ]
-        await self._account(outcomes)
-        return len(ended) == batch and not silent
+        async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+            raw = await self.world.batches[target].fetch([live[job.id].token for job in mine])
+        await self._account(
+            [self._judge(job, live[job.id], known[job.workflow_id], raw.get(live[job.id].token)) for job in mine]
+        )
+        return len(ended) == batch
 
     async def _account(self, outcomes: list[Good | Bad]) -> None:
         """Book all at once; if that fails, each alone, so that one that cannot be booked spoils no other."""
@@ -71,27 +132,6 @@ class Report(Stage):
                     alone = Bad(outcome.job, Failure(outcome.job.id, REPORT_UNREADABLE, text[:TEXT]))
                 await self._account([alone])
 
-    async def _fetch(self, ended: list[Job], live: Mapping[int, Attempt]) -> tuple[dict[str, bytes], set[str | None]]:
-        """Return the raw reports by token, and the targets that did not answer."""
-        tokens: dict[str, list[str]] = defaultdict(list)
-        for job in ended:
-            if job.target is not None and job.id in live:
-                tokens[job.target].append(live[job.id].token)
-        raw: dict[str, bytes] = {}
-        silent: set[str | None] = set()
-        for target, wanted in tokens.items():
-            if target not in self.world.batches:
-                self.log.error("target %s is no longer configured; %d ended jobs wait for it", target, len(wanted))
-                silent.add(target)
-                continue
-            try:
-                async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
-                    raw |= await self.world.batches[target].fetch(wanted)
-            except (BatchError, TimeoutError) as error:
-                self.log.warning("target %s gives no reports: %s", target, error)
-                silent.add(target)
-        return raw, silent
-
     def _judge(self, job: Job, attempt: Attempt, workflow: Workflow, raw: bytes | None) -> Good | Bad:
         if raw is None:
             return Bad(job, _without_report(job, attempt))
@@ -105,6 +145,8 @@ class Report(Stage):
                 raise ValueError(f"report of a success with {len(report.outputs)} outputs; expected 1")
         except (msgspec.DecodeError, ValueError) as error:
             return Bad(job, Failure(job.id, REPORT_UNREADABLE, f"report unreadable: {error}"[:TEXT]))
+        if report.exit_code == REPORT_NEVER_UPDATED:
+            return Bad(job, _without_report(job, attempt, REPORT_NEVER_UPDATED))
         if report.exit_code or report.errors:
             return _failed(job, report)
         merged = job.type is JobType.MERGE or not report.outputs[0].lfn.startswith("/store/unmerged/")
@@ -112,13 +154,16 @@ class Report(Stage):
         return Good(job, workflow.spec.dataset_name, report, merged, job.range.events if exact else None)
 
 
-def _without_report(job: Job, attempt: Attempt) -> Failure:
+def _without_report(job: Job, attempt: Attempt, missing: int = REPORT_MISSING) -> Failure:
+    """Return what is known of an attempt that left no report, or (`missing` is 50117) only the one it began with."""
     code = attempt.exit_code
     if code is None:
-        return Failure(job.id, REPORT_MISSING, "no report and no exit code")
+        return Failure(job.id, missing, "no report and no exit code")
+    if code in (WALL_TIME, MEMORY):
+        return Failure(job.id, code, "ended by the batch system: the job used more than it had asked for")
     if code > 128:
         return Failure(job.id, RUNTIME_KILLED, f"the worker runtime was killed by signal {code - 128}")
-    return Failure(job.id, REPORT_MISSING, f"no report; the runtime ended with {code}")
+    return Failure(job.id, missing, f"no report; the runtime ended with {code}")
 
 
 def _failed(job: Job, report: JobReport) -> Bad:

@@ -1,8 +1,9 @@
 """The shape that all stages share: follow facts with a cursor, do what the rows say, wait for message or tick."""
 
+import asyncio
 import traceback
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from actors.messages import Crash, Wake
 from actors.world import World
@@ -18,6 +19,10 @@ Effect = Callable[[Tx], object]
 """What a fact brings about, as one unit of writing."""
 
 NOTHING: Effect = lambda _tx: None  # noqa: E731
+SKIP = 200
+"""A cursor is moved over this many facts that its stage does not follow, so that it does not hold back compaction."""
+FATAL = 2
+"""Starts without any progress after which the next fact is suspected of ending the process, and put aside."""
 
 
 class Stage(AsyncioActor):
@@ -32,12 +37,26 @@ class Stage(AsyncioActor):
     from_now: ClassVar[bool] = False
     """Whether a stage that is new to a store starts at the present end of the log instead of its beginning."""
     woken_by: ClassVar[tuple[type[Event], ...]] = ()
+    emits: ClassVar[tuple[type[Event], ...]] = ()
+    """Facts that its units write; checked against who takes them before anything starts (actors/wiring.py)."""
+
+    keeps_directories: ClassVar[bool] = False
+    """Whether job directories stay until this actor has set its flag for them (storage/barriers.py)."""
+
+    given: tuple[Any, ...]
+    """What the constructor was called with; a class that replaces this one is given the same."""
+
+    def __new__(cls, *given: Any) -> Self:
+        self = super().__new__(cls)
+        self.given = given
+        return cast("Self", self)
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
         self.store = world.store
         self._position = 0
+        self._starts = 0
 
     @property
     def sweep_s(self) -> float:
@@ -58,9 +77,13 @@ class Stage(AsyncioActor):
 
     async def on_start(self) -> None:
         if self.follows:
-            self._position = await self.write(lambda tx: log.begin(tx, self.name, from_now=self.from_now))
+            self._position, self._starts = await self.write(self._begin)
         self.world.hear(self.actor_ref, (*self.follows, *self.woken_by))
         self.tick("sweep", self.sweep_s, first=0.0)
+
+    def _begin(self, tx: Tx) -> tuple[int, int]:
+        position = log.begin(tx, self.name, from_now=self.from_now)
+        return position, log.starts(tx.connection, self.name)
 
     async def on_receive(self, message: Any) -> Any:
         match message:
@@ -86,36 +109,69 @@ class Stage(AsyncioActor):
         batch = self.world.settings.events.batch
         now = self.clock.time()
         for parked in await self.store.read(lambda c: log.due(c, self.name, now, batch)):
-            await self._take(parked, parked_before=True)
-        facts = await self.store.read(lambda c: log.after(c, self._position, self.follows, batch))
+            await self._try_again(parked)
+        facts, end = await self.store.read(lambda c: (log.after(c, self._position, self.follows, batch), log.last(c)))
         for logged in facts:
-            await self._take(logged, parked_before=False)
+            if self._starts > FATAL:
+                await self._put_aside(logged, f"{self.name} started {self._starts} times with this fact in hand")
+            else:
+                await self._take(logged)
+            self._starts = 0
+        if len(facts) < batch and end - self._position >= SKIP:
+            await self.write(lambda tx: log.advance(tx, self.name, end))
+            self._position = end
         return len(facts) == batch
 
-    async def _take(self, logged: Logged, *, parked_before: bool) -> None:
+    async def _take(self, logged: Logged) -> None:
         """Handle one fact: effect and cursor in one transaction, or the fact parked and the cursor moved on."""
 
         def done(tx: Tx) -> None:
             effect(tx)
-            if parked_before:
-                log.unpark(tx, self.name, logged.id)
             log.advance(tx, self.name, logged.id)
 
         try:
-            if log.unreadable(logged):
-                raise ValueError(logged.fact.reason)
-            effect = await self.on_fact(logged)
+            effect = await self._effect(logged)
             await self.write(done, cause=logged.id)
         except StoreAway:
             raise
         except Exception:
-            error = traceback.format_exc()
             self.log.exception("fact %d (%s) is parked", logged.id, type(logged.fact).__name__)
-            pauses = [] if log.unreadable(logged) else list(self.world.settings.events.redelivery_s)
-
-            def aside(tx: Tx) -> None:
-                log.park(tx, self.name, logged.id, error, pauses)
-                log.advance(tx, self.name, logged.id)
-
-            await self.write(aside)
+            await self._put_aside(logged, traceback.format_exc())
         self._position = max(self._position, logged.id)
+
+    async def _effect(self, logged: Logged) -> Effect:
+        if log.unreadable(logged):
+            raise ValueError(logged.fact.reason)
+        async with asyncio.timeout(self.world.settings.events.handler_s):
+            return await self.on_fact(logged)
+
+    async def _put_aside(self, logged: Logged, error: str) -> None:
+        pauses = [] if log.unreadable(logged) else list(self.world.settings.events.redelivery_s)
+
+        def aside(tx: Tx) -> None:
+            log.park(tx, self.name, logged.id, error, pauses)
+            log.advance(tx, self.name, logged.id)
+
+        await self.write(aside)
+        self._position = max(self._position, logged.id)
+        if pauses:
+            self.after(pauses[0], Wake(), key="parked")
+
+    async def _try_again(self, parked: Logged) -> None:
+        """Handle one fact that failed before; the try is counted first, in case it ends the process."""
+        pauses = list(self.world.settings.events.redelivery_s)
+
+        def done(tx: Tx) -> None:
+            effect(tx)
+            log.unpark(tx, self.name, parked.id)
+
+        await self.write(lambda tx: log.trying(tx, self.name, parked.id, pauses))
+        try:
+            effect = await self._effect(parked)
+            await self.write(done, cause=parked.id)
+        except StoreAway:
+            raise
+        except Exception:
+            error = traceback.format_exc()
+            self.log.exception("fact %d (%s) failed again", parked.id, type(parked.fact).__name__)
+            await self.write(lambda tx: log.failed_again(tx, self.name, parked.id, error))

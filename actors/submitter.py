@@ -10,11 +10,13 @@ Settings: the target's max_submit, tracker.call_deadline_s.
 import asyncio
 from collections.abc import Sequence
 
+from actors.brakes import Work
 from actors.messages import Wake
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, JobDescription, Verdict
 from backends.storage_element.base import StorageError
+from domain import events as e
 from domain import jobspec
 from domain.events import JobsReleased
 from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
@@ -26,11 +28,12 @@ from storage.jobs import Job
 from storage.store import Tx
 from storage.workflows import Workflow
 
-PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 """Waits while the target does not answer."""
 
 
 class Submitter(Stage):
+    emits = (e.JobsSubmitting, e.JobsSubmitted, e.JobsFailed, e.JobsReturned)
     woken_by = (JobsReleased,)
 
     def __init__(self, world: World, target: str) -> None:
@@ -44,7 +47,7 @@ class Submitter(Stage):
         self._not_before = 0.0
 
     async def work(self) -> bool:
-        if self.clock.monotonic() < self._not_before:
+        if self.clock.monotonic() < self._not_before or self.world.brakes.held(Work.SUBMISSION, self.target):
             return False
         limit = min(self.settings.max_submit, self.batch.capabilities.max_submit)
         try:
@@ -115,17 +118,19 @@ class Submitter(Stage):
     async def _book(self, made: Sequence[Attempt], verdicts: Sequence[Verdict]) -> None:
         owner = {attempt.token: attempt.job_id for attempt in made}
         accepted = {owner[verdict.token]: verdict.batch_id for verdict in verdicts if verdict.accepted}
-        refused = [
-            Failure(owner[verdict.token], SUBMIT_REFUSED, verdict.reason)
-            for verdict in verdicts
-            if not verdict.accepted
-        ]
+        refused = [verdict for verdict in verdicts if not verdict.accepted]
+        for_good = [Failure(owner[no.token], SUBMIT_REFUSED, no.reason) for no in refused if not no.transient]
+        for_now = [Failure(owner[no.token], NEVER_SUBMITTED, no.reason) for no in refused if no.transient]
 
         def book(tx: Tx) -> None:
             attempts.submitted(tx, accepted)
-            attempts.fail(tx, refused, reason="refused by the batch system")
+            attempts.fail(tx, for_good, reason="refused by the batch system")
+            attempts.fail(tx, for_now, outcome="void", reason="refused by the batch system for now")
 
         await self.write(book)
+        if for_now:  # the jobs go back to the queue; more of them would fare no better now
+            self.in_doubt = False
+            raise BatchError(for_now[0].text, transient=True)
 
     async def _describe(
         self, made: Sequence[Attempt], by_id: dict[int, Job]
@@ -153,7 +158,13 @@ class Submitter(Stage):
             if workflow.sandbox
             else None
         )
-        site = Surroundings(sandbox, self.settings.environment, self.world.stage_out[self.site])
+        site = Surroundings(
+            sandbox,
+            self.settings.environment,
+            self.world.stage_out[self.site],
+            self.settings.hold_failure_s,
+            self.settings.prestage,
+        )
         inputs = [
             MergeInput(item.lfn, self.world.storages[self.site].pfn(item.lfn), item.size, item.events, item.adler32)
             for item in members
@@ -165,5 +176,5 @@ class Submitter(Stage):
             spec=jobspec.write(workflow.name, workflow.spec, assignment, site, inputs),
             cores=needs.cores,
             memory_mb=needs.memory_mb,
-            wall_s=needs.wall_s,
+            wall_s=needs.wall_s + jobspec.BATCH_MARGIN_S,
         )

@@ -1,16 +1,21 @@
 """Tracker: follows the attempts at one target with one query per interval, and ends those that should not run.
 
-An end needs positive evidence; absence has its own state (PA-312, PA-313).
+An end needs positive evidence; absence has its own state (PA-312, PA-313). An attempt that a complete listing lacks for
+`grace_s` is asked for by its token; if there is no proof of anything its job is `lost`, and comes back by any sign of life.
+After `lost_s` more the attempt is fenced at the target, so that it cannot begin any more, and closed.
 Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens.
-Writes: JobsStarted, JobsEnded, JobsLost, JobsFailed.
-Settings: the target's poll_s; tracker.grace_s, tracker.lost_s, tracker.call_deadline_s; cleanup.job_directories.
+Writes: JobsStarted, JobsEnded, JobsLost, JobsSubmitted (of a lost one that waits again), JobsFailed.
+Settings: the target's poll_s; tracker.grace_s, lost_s, compare_s, call_deadline_s; cleanup.job_directories.
 """
 
 import asyncio
+from collections.abc import Iterable
 
+from actors.extra import participants
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, BatchState, JobStatus, Poll
+from domain import events as e
 from domain.exit_codes import ABSENT
 from domain.job import JobState
 from storage import alerts, attempts
@@ -18,20 +23,24 @@ from storage.attempts import Failure, Seen
 from storage.store import Tx
 
 BATCH = 500
-"""Most directories removed in one go."""
-COMPARE_S = 10.0
-"""Time between two comparisons of a complete listing with all live attempts."""
+"""Most directories removed, and most absent attempts asked for, in one go."""
+
+FOLLOWED = (JobState.PENDING, JobState.RUNNING, JobState.LOST)
+ALIVE = (BatchState.PENDING, BatchState.RUNNING, BatchState.HELD)
 
 Live = dict[str, tuple[int, JobState]]
 
 
 class Tracker(Stage):
+    emits = (e.JobsSubmitted, e.JobsStarted, e.JobsEnded, e.JobsLost, e.JobsFailed)
+
     def __init__(self, world: World, target: str) -> None:
         super().__init__(world)
         self.target = target
         self.settings = world.targets()[target][1]
         self.batch = world.batches[target]
         self.cursor = ""
+        self._participants = participants(world.settings)
         self._open = False
         self._silent = False
         self._compare_at = 0.0
@@ -42,26 +51,33 @@ class Tracker(Stage):
         return self.settings.poll_s
 
     async def work(self) -> bool:
+        comparing = self.clock.monotonic() >= self._compare_at
         try:
-            async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+            async with self._deadline():
                 if not self._open:
                     await self.batch.open()
                     self._open = True
-                poll = await self.batch.poll(self.cursor)
+                poll = await self.batch.poll("" if comparing else self.cursor)
+            if self._silent:
+                self._silent = False
+                await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
+            live = await self._observe(poll)
+            self.cursor = poll.cursor
+            if comparing and poll.complete:
+                await self._compare(poll, live)
+                self._compare_at = self.clock.monotonic() + self.world.settings.tracker.compare_s
         except (BatchError, TimeoutError) as error:
             await self._no_answer(error)
             return False
-        if self._silent:
-            self._silent = False
-            await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
-        await self._observe(poll)
-        self.cursor = poll.cursor
         try:
-            async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
+            async with self._deadline():
                 await self._tidy()
         except (BatchError, TimeoutError) as error:
             self.log.warning("target %s: %s", self.target, error)
         return False
+
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.world.settings.tracker.call_deadline_s)
 
     async def _no_answer(self, error: Exception) -> None:
         self._silent = True
@@ -69,14 +85,21 @@ class Tracker(Stage):
         self.log.warning("%s", text)
         await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
 
-    async def _observe(self, poll: Poll) -> None:
-        told = None if self._judges_absence(poll) else [status.token for status in poll.statuses]
+    async def _observe(self, poll: Poll) -> Live:
+        """Book what a listing says; return the live attempts that it may be about."""
+        told = None if poll.complete else [status.token for status in poll.statuses]
         if told == []:
-            return
+            return {}
         live = await self.store.read(lambda c: attempts.live_at(c, self.target, told))
+        await self._book(poll.statuses, live)
+        return live
+
+    async def _book(self, statuses: Iterable[JobStatus], live: Live) -> None:
         running: dict[int, Seen] = {}
         ended: dict[int, Seen] = {}
-        for status in poll.statuses:
+        back: list[int] = []
+        reasons: dict[int, str] = {}
+        for status in statuses:
             if status.token not in live:
                 continue
             owner, state = live[status.token]
@@ -84,50 +107,74 @@ class Tracker(Stage):
                 ended[owner] = _seen(status)
             elif status.state is BatchState.RUNNING and state is not JobState.RUNNING:
                 running[owner] = _seen(status)
-        gone = self._judge_absence(poll, live) if told is None else []
-        if not (running or ended or gone):
+            elif status.state in (BatchState.PENDING, BatchState.HELD):
+                if state is JobState.LOST:
+                    back.append(owner)
+                if status.reason:
+                    reasons[owner] = status.reason
+        if not (running or ended or back or reasons):
             return
 
         def book(tx: Tx) -> None:
+            attempts.returned(tx, back)
+            attempts.waits(tx, reasons)
             attempts.started(tx, running)
             attempts.ended(tx, ended)
-            attempts.lost(tx, gone, f"absent from {self.target} without proof of an end")
-            failures = [Failure(owner, ABSENT, f"absent from {self.target} without proof of an end") for owner in gone]
-            attempts.fail(tx, failures, outcome="lost", reason="lost")
 
         await self.write(book)
 
-    def _judges_absence(self, poll: Poll) -> bool:
-        """Whether this is a listing of everything, and time to compare it with all that should be there."""
+    async def _compare(self, poll: Poll, live: Live) -> None:
+        """Look for what a listing of everything lacks, and for what it has and should not."""
         now = self.clock.monotonic()
-        if not poll.complete or now < self._compare_at:
-            return False
-        self._compare_at = now + COMPARE_S
-        return True
-
-    def _judge_absence(self, poll: Poll, live: Live) -> list[int]:
-        """Return the jobs that have been missing from complete listings for too long."""
-        now = self.clock.monotonic()
-        listed = {status.token for status in poll.statuses}
-        missing = {
-            token for token, (_, state) in live.items() if state in (JobState.PENDING, JobState.RUNNING)
-        } - listed
+        seen = {status.token for status in poll.statuses if status.state is not BatchState.UNKNOWN}
+        missing = {token for token, (_, state) in live.items() if state in FOLLOWED} - seen
         self._absent = {token: self._absent.get(token, now) for token in missing}
         limits = self.world.settings.tracker
-        return [
-            live[token][0] for token, since in self._absent.items() if now - since >= limits.grace_s + limits.lost_s
-        ]
+        due = [token for token, since in self._absent.items() if now - since >= limits.grace_s]
+        for first in range(0, len(due), BATCH):
+            await self._investigate(due[first : first + BATCH], live)
+        alive = [status.token for status in poll.statuses if status.state in ALIVE and status.token not in live]
+        if alive:
+            stray = await self.store.read(lambda c: attempts.closed(c, alive))
+            if stray:
+                self.log.warning("%d closed attempts are alive at %s: they are ended", len(stray), self.target)
+                async with self._deadline():
+                    await self.batch.cancel(stray)
+
+    async def _investigate(self, tokens: list[str], live: Live) -> None:
+        """Ask for each of these by its token; what is still without proof is lost, and fenced when its time is up."""
+        async with self._deadline():
+            found = await self.batch.find(tokens)
+        known = {token: status for token, status in found.items() if status.state is not BatchState.UNKNOWN}
+        await self._book(known.values(), live)
+        absent = [token for token in tokens if token not in known]
+        limits = self.world.settings.tracker
+        until = self.clock.monotonic() - limits.grace_s - limits.lost_s
+        over = [token for token in absent if self._absent[token] <= until]
+        if over:
+            async with self._deadline():
+                await self.batch.cancel(over)
+        text = f"absent from {self.target} without proof of an end"
+
+        def book(tx: Tx) -> None:
+            attempts.lost(tx, [live[token][0] for token in absent if live[token][1] is not JobState.LOST], text)
+            failures = [Failure(live[token][0], ABSENT, text) for token in over]
+            attempts.fail(tx, failures, outcome="lost", reason="lost")
+
+        if absent:
+            await self.write(book)
 
     async def _tidy(self) -> None:
         """Remove what closed attempts left; ask again and again for the end of those that were killed until it has come."""
-        left = await self.store.read(lambda c: attempts.left_behind(c, self.target, BATCH))
-        alive: list[str] = []
+        left = await self.store.read(lambda c: attempts.left_behind(c, self.target, BATCH, self._participants))
+        alive: set[str] = set()
         if left.killed:
             found = await self.batch.find(left.killed)
-            alive = [token for token in left.killed if token in found and found[token].state is not BatchState.ENDED]
-        if alive:
-            await self.batch.cancel(alive)
-        await self._remove([token for token in (*left.killed, *left.ended) if token not in set(alive)])
+            going = [token for token in left.killed if token in found and found[token].state is not BatchState.ENDED]
+            if going:
+                await self.batch.cancel(going)
+            alive = {token for token in going if found[token].state in ALIVE}  # nobody waits for the unknown
+        await self._remove([token for token in (*left.killed, *left.ended) if token not in alive])
 
     async def _remove(self, tokens: list[str]) -> None:
         if tokens:

@@ -6,18 +6,23 @@ Settings: the [transfer] table.
 """
 
 import asyncio
+import shutil
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from actors.messages import Wake
 from actors.stage import Stage
 from actors.world import World
 from backends.storage_element.base import Checksums, StorageElement, StorageError
+from domain import events as e
 from domain.events import TransfersReady, TransfersWaiting, TransfersWanted
 from domain.transfer import TransferState
 from storage import transfers
+from storage.engine import Connection
 from storage.errors import StoreAway
 from storage.store import Tx
 from storage.transfers import Transfer as Task
@@ -27,6 +32,18 @@ PARKED_S = 3600.0
 
 
 class Transfer(Stage):
+    emits = (
+        e.TransfersOffered,
+        e.TransfersPlanned,
+        e.TransfersReady,
+        e.TransfersMoving,
+        e.TransfersLanded,
+        e.TransfersVerified,
+        e.TransfersSafe,
+        e.TransfersWaiting,
+        e.TransfersParked,
+        e.TransfersQuarantined,
+    )
     woken_by = (TransfersWanted, TransfersReady, TransfersWaiting)
 
     def __init__(self, world: World) -> None:
@@ -34,10 +51,15 @@ class Transfer(Stage):
         self.settings = world.settings.transfer
         self._movers: dict[int, asyncio.Task[None]] = {}
         self._active: Counter[str] = Counter()
+        self._scratch = Path(world.settings.agent.state) / "scratch"
 
     @property
     def sweep_s(self) -> float:
         return self.settings.sweep_s
+
+    async def on_start(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await super().on_start()
 
     async def on_stop(self) -> None:
         for mover in self._movers.values():
@@ -52,19 +74,28 @@ class Transfer(Stage):
         for task in await self.store.read(lambda c: transfers.load(c, [TransferState.MOVING, TransferState.LANDED])):
             if task.id not in self._movers:
                 self._start(task, self._take_up(task))
-        fresh = [TransferState.WANTED, TransferState.WAITING, TransferState.PARKED]
-        due = await self.store.read(lambda c: transfers.load(c, fresh, due=now))
+        due = await self.store.read(lambda c: transfers.due(c, now))
         if due:
             await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
-        for task in await self.store.read(lambda c: transfers.load(c, [TransferState.READY])):
-            if self._active[task.destination] < self.settings.max_active and task.id not in self._movers:
-                await self._begin(task)
+        for task in await self.store.read(self._startable):
+            if task.id not in self._movers:
+                await self._try(task)
         wake_at = await self.store.read(transfers.next_wake)
         if wake_at is not None:
             self.after(max(0.0, wake_at - now), Wake(), key="pause")
-        return False
+        return bool(due)
 
-    async def _begin(self, task: Task) -> None:
+    def _startable(self, connection: Connection) -> list[Task]:
+        """Return the oldest ready tasks to each destination, as many as movers to it are free."""
+        return [
+            task
+            for destination in transfers.destinations(connection, TransferState.READY)
+            for task in transfers.ahead(
+                connection, TransferState.READY, destination, self.settings.max_active - self._active[destination]
+            )
+        ]
+
+    async def _try(self, task: Task) -> None:
         moving = await self.write(lambda tx: transfers.begin(tx, task))
         if moving is not None:
             self._start(moving, self._carry(moving))
@@ -115,13 +146,28 @@ class Transfer(Stage):
         if await destination.size(task.lfn) is not None:
             await self._adopt(task, destination, expected)
             return
-        landed = await destination.receive(_path(source, task), task.lfn, _fence(task))
+        async with self._at_hand(source, task, expected) as path:
+            landed = await destination.receive(path, task.lfn, _fence(task))
         if landed.size != task.size or landed.checksums != expected:
             await destination.discard(task.lfn, _fence(task))
             raise StorageError(await _blame(source, task, expected), kind="integrity")
         if await self._write(transfers.landed, task):
             await destination.publish(landed, task.lfn)
-            await self._write(lambda tx, same: transfers.verified(tx, same, "read back"), task)
+            await self._write(lambda tx, same: transfers.verified(tx, same, landed.method), task)
+
+    @asynccontextmanager
+    async def _at_hand(self, source: StorageElement, task: Task, expected: Checksums) -> AsyncIterator[Path]:
+        """Yield the file on this machine: where it lies, or a copy that is gone afterwards."""
+        path = source.local_path(task.lfn)
+        if path is not None:
+            yield path
+            return
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as directory:
+            copy = Path(directory) / "file"
+            if await source.fetch(task.lfn, copy) != expected:
+                raise StorageError(f"the copy at {task.source} differs from the catalogue", kind="integrity")
+            yield copy
 
     async def _write(self, step: Callable[[Tx, Task], bool], task: Task) -> bool:
         return await self.write(lambda tx: step(tx, task))
@@ -158,13 +204,6 @@ class Transfer(Stage):
 
 def _fence(task: Task) -> str:
     return f"{task.id}.{task.fence}"
-
-
-def _path(source: StorageElement, task: Task) -> Path:
-    path = source.local_path(task.lfn)
-    if path is None:
-        raise StorageError(f"{task.lfn} cannot be opened at {task.source}", kind="missing")
-    return path
 
 
 async def _blame(source: StorageElement, task: Task, expected: Checksums) -> str:

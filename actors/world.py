@@ -7,12 +7,16 @@ from typing import Any
 
 from pykka import ActorDeadError
 
+from actors.brakes import Brakes
 from actors.messages import Wake
 from backends.batch.base import BatchSystem
+from backends.channel.hosts import Hosts
 from backends.prodmgr.base import ProdMgr
 from backends.storage_element.base import StorageElement
 from config.settings import Settings, Target
 from domain.events import Event
+from storage.backup import Backups
+from storage.restoring import Restoration
 from storage.sandboxes import Sandboxes
 from storage.store import Store
 from supervisors import ActorRef, Clock, MailboxFull
@@ -30,7 +34,11 @@ class World:
     storages: Mapping[str, StorageElement]
     stage_out: Mapping[str, Sequence[Mapping[str, Any]]]
     managers: Mapping[str, ProdMgr]
+    hosts: Hosts = field(default_factory=lambda: Hosts({}))
     chance: random.Random = field(default_factory=random.SystemRandom)
+    brakes: Brakes = field(default_factory=Brakes)
+    backups: Backups | None = None
+    restored: Restoration | None = None
     _hearers: dict[type[Event], dict[str, ActorRef[Any]]] = field(default_factory=dict)
 
     def hear(self, ref: ActorRef[Any], kinds: tuple[type[Event], ...]) -> None:
@@ -40,9 +48,10 @@ class World:
 
     def tell_hearers(self, kinds: frozenset[type[Event]]) -> None:
         """Called by the store after each commit."""
-        for ref in {ref.name: ref for kind in kinds for ref in self._hearers.get(kind, {}).values()}.values():
+        hearers = {name: ref for kind in kinds for name, ref in self._hearers.get(kind, {}).items()}
+        for name in sorted(hearers):  # a set has no order, and a simulated history must have one
             try:
-                ref.tell(Wake(), unique=True)
+                hearers[name].tell(Wake(), unique=True)
             except (ActorDeadError, MailboxFull):
                 continue  # only a hint: its sweep finds the work
 

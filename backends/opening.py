@@ -47,16 +47,22 @@ def open_batches(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, Bat
 
 
 def stage_out_rules(loaded: Loaded) -> dict[str, list[dict[str, Any]]]:
-    """Return what the worker runtime is told about each site's storage: its kind and its checked keys."""
+    """Return what the worker runtime is told about each site's storage: its kind and its checked keys.
+
+    A kind of storage that looks different from a worker node has a method `on_nodes` in its settings that says how.
+    """
     return {
-        name: [
-            {
-                "kind": site.storage.kind,
-                **msgspec.to_builtins(_checked(loaded, site.storage, "storage_element", f"sites.{name}.storage")),
-            }
-        ]
-        for name, site in loaded.settings.sites.items()
+        name: [_on_nodes(loaded, site.storage, f"sites.{name}.storage")] for name, site in loaded.settings.sites.items()
     }
+
+
+def _on_nodes(loaded: Loaded, storage: Plugin, at: str) -> dict[str, Any]:
+    settings = _checked(loaded, storage, "storage_element", at)
+    on_nodes = getattr(settings, "on_nodes", None)
+    rule = (
+        {"kind": storage.kind, **msgspec.to_builtins(settings)} if on_nodes is None else on_nodes(loaded.settings.hosts)
+    )
+    return dict(rule)
 
 
 def _checked(loaded: Loaded, owner: Plugin | Target, family: str, at: str) -> Any:
@@ -65,9 +71,16 @@ def _checked(loaded: Loaded, owner: Plugin | Target, family: str, at: str) -> An
 
 
 def _make(loaded: Loaded, owner: Plugin | Target, family: str, at: str, offered: Mapping[str, object]) -> Any:
-    """Construct a backend: its settings, and of what is offered whatever its constructor names."""
+    """Construct a backend: its settings, and of what is offered whatever its constructor names.
+
+    One that works through another of its family is offered `inner`, which constructs that from a table such as its own.
+    """
     made: Callable[..., Any] = load_kind(owner.kind, family)
     wanted = inspect.signature(made).parameters
-    return made(
-        _checked(loaded, owner, family, at), **{name: value for name, value in offered.items() if name in wanted}
-    )
+
+    def inner(table: Mapping[str, Any]) -> Any:
+        keys = {name: value for name, value in table.items() if name != "kind"}
+        return _make(loaded, Plugin(kind=str(table.get("kind")), options=keys), family, f"{at}.over", offered)
+
+    given = {**offered, "inner": inner}
+    return made(_checked(loaded, owner, family, at), **{name: value for name, value in given.items() if name in wanted})

@@ -7,11 +7,17 @@ import importlib.metadata
 BUILT_IN: dict[str, dict[str, str]] = {
     "batch": {
         "local": "backends.batch.local:LocalBatch",
+        "pilot": "backends.batch.pilot:PilotBatch",
+        "htcondor": "backends.batch.htcondor:CondorBatch",
+        "slurm": "backends.batch.slurm:SlurmBatch",
         "simulated": "backends.batch.simulated:SimulatedBatch",
     },
     "storage_element": {
         "posix": "backends.storage_element.posix:PosixStorage",
         "memory": "backends.storage_element.memory:MemoryStorage",
+        "sftp": "backends.storage_element.sftp:SftpStorage",
+        "xrootd": "backends.storage_element.xrootd:XrootdStorage",
+        "http": "backends.storage_element.webdav:WebdavStorage",
     },
     "catalogue": {},
 }

@@ -68,7 +68,7 @@ def examine(
         faults += [fault for fault in plugin_faults(data, where, path.parent, schemas) if fault.key not in named]
     if settings is None or faults:
         return None, faults
-    return Loaded(_absolute_store(settings, path.parent), path.parent, path), []
+    return Loaded(_absolute_backups(_absolute_store(settings, path.parent), path.parent), path.parent, path), []
 
 
 def written(path: str | Path) -> Settings:
@@ -92,6 +92,12 @@ def _read(path: Path, where: str) -> tuple[dict[str, Any] | None, list[Fault]]:
     except (ValueError, RecursionError) as error:  # tomllib lets both through for monstrous numbers and nesting
         problem = f"not TOML: {error}"
     return None, [Fault(where=where, key="", got="", expected=problem)]
+
+
+def _absolute_backups(settings: Settings, base: Path) -> Settings:
+    """The default of a table that is not in the file was not looked at."""
+    backup = msgspec.structs.replace(settings.backup, directory=str(base / settings.backup.directory))
+    return msgspec.structs.replace(settings, backup=backup)
 
 
 def _absolute_store(settings: Settings, base: Path) -> Settings:

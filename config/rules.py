@@ -4,6 +4,7 @@ The rules look at the plain data, so that they are judged also where single valu
 is passed over here, since the conversion names it.
 """
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ def broken_rules(data: Mapping[str, Any], where: str, base: Path, environ: Mappi
         *_work_is_possible(data),
         *_target_names(data),
         *_prodmgr_names(data),
+        *_host_names(data),
         *_store_secrets(data, environ),
         *_prodmgr_secrets(data, base, environ),
     ):
@@ -53,6 +55,29 @@ def _prodmgr_names(data: Mapping[str, Any]) -> Broken:
             if name in seen:
                 yield f"{key}.name", f"{name!r} again", f"a name that differs from {seen[name]}"
             seen.setdefault(name, f"{key}.name")
+
+
+def _host_names(data: Mapping[str, Any]) -> Broken:
+    """Whoever names a host names one that has a table, or this machine; no host is reached through itself."""
+    hosts = dict(tables(data.get("hosts")))
+    known = ["local", *hosts]
+    named = [(join("hosts", name), "jump", host) for name, host in hosts.items()]
+    for site_name, site in tables(data.get("sites")):
+        at = join("sites", site_name)
+        named += [(join(join(at, "targets"), name), "host", target) for name, target in tables(site.get("targets"))]
+        if isinstance(site.get("storage"), Mapping):
+            named.append((join(at, "storage"), "host", site["storage"]))
+    for at, key, table in named:
+        host = table.get(key)
+        if isinstance(host, str) and host not in (known if key == "host" else hosts):
+            near = difflib.get_close_matches(host, known, 1)
+            yield f"{at}.{key}", repr(host), f"{near[0]!r}, or " * bool(near) + "a table hosts." + host
+    for name in hosts:
+        way = [name]
+        while isinstance(jump := hosts.get(way[-1], {}).get("jump"), str) and jump not in way:
+            way.append(jump)
+        if jump == name:
+            yield f"{join('hosts', name)}.jump", " -> ".join([*way, name]), "a way that does not come back to itself"
 
 
 def _store_secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> Broken:

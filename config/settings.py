@@ -104,6 +104,42 @@ class Plugin(_Table, frozen=True, kw_only=True):
     options: Annotated[dict[str, Any], about("the keys of this kind of backend", rest=True)] = {}
 
 
+class Host(_Table, frozen=True, kw_only=True):
+    """A host that targets and storage elements name by `host = "..."` and that is reached by SSH, over one connection.
+
+    What is not set is as in an OpenSSH client configuration; the name "local" is this machine and needs no table.
+    """
+
+    address: Annotated[str | None, fixed("its address; else the name of this table, as `ssh NAME` would take it")] = (
+        None
+    )
+    port: Annotated[Port | None, fixed("its port; else that of the SSH configuration, or 22")] = None
+    user: Annotated[str | None, fixed("the account there; else that of the SSH configuration, or our own")] = None
+    identity_files: Annotated[
+        list[str], fixed("private keys, a certificate beside them; else agent and usual keys")
+    ] = []
+    known_hosts: Annotated[
+        str | None, fixed("file of known host keys; else those of the SSH configuration", path=True)
+    ] = None
+    ssh_config: Annotated[str | None, fixed("OpenSSH client configuration; else ~/.ssh/config", path=True)] = None
+    jump: Annotated[Name | None, fixed("the host of another table that the connection goes through")] = None
+    commands_at_once: Annotated[
+        Positive, fixed("most commands that run there at once; sshd's own MaxSessions is 10")
+    ] = 8
+    calls_per_hour: Annotated[Positive, fixed("most commands within an hour")] = 3600
+    connect_s: Annotated[Seconds, fixed("a connection that is not ready after this is given up")] = 20.0
+    keepalive_s: Annotated[Seconds, fixed("a silent connection is asked for a sign of life after this")] = 15.0
+    keepalive_tries: Annotated[Positive, fixed("unanswered signs of life before the connection counts as lost")] = 3
+    retry_base_s: Annotated[Seconds, fixed("wait after the first failed connection; doubles with each further one")] = (
+        1.0
+    )
+    retry_cap_s: Annotated[Seconds, fixed("longest wait between two tries to connect")] = 60.0
+    refused_s: Annotated[Seconds, fixed("wait after the host did not let us in")] = 600.0
+
+    def __post_init__(self) -> None:
+        _ordered(self, "retry_base_s", "retry_cap_s")
+
+
 class Limits(_Table, frozen=True, kw_only=True):
     """How many jobs of each type may be pending or running at a target at once (PA-206)."""
 
@@ -114,7 +150,7 @@ class Limits(_Table, frozen=True, kw_only=True):
 class Target(_Table, frozen=True, kw_only=True):
     """One batch system at a site; further keys are those of its kind."""
 
-    kind: Annotated[str, fixed("a built-in name (local, simulated) or module:Class")]
+    kind: Annotated[str, fixed("a built-in name (local, pilot, slurm, htcondor, simulated) or module:Class")]
     enabled: Annotated[bool, about("whether it gets new jobs")] = True
     limits: Annotated[Limits, about("thresholds by job type")] = Limits()
     max_submit: Annotated[Positive, about("most jobs in one submission call")] = 500
@@ -122,6 +158,12 @@ class Target(_Table, frozen=True, kw_only=True):
     environment: Annotated[
         dict[str, Annotated[str, Meta(extra={"verbatim": True})]], about("environment variables of its jobs")
     ] = {}
+    hold_failure_s: Annotated[
+        float, Meta(ge=0), about("a job that fails sooner after its start waits out the rest: no node fails jobs fast")
+    ] = 120.0
+    prestage: Annotated[bool, about("copy inputs to the node before the first step, instead of reading in place")] = (
+        False
+    )
     options: Annotated[dict[str, Any], about("the keys of this kind of batch system", rest=True)] = {}
 
 
@@ -145,6 +187,9 @@ class Tracker(_Table, frozen=True, kw_only=True):
 
     grace_s: Annotated[Seconds, about("absence is not judged sooner after submission (PA-313)")] = 300.0
     lost_s: Annotated[Seconds, about("absent without proof for this long is lost")] = 900.0
+    compare_s: Annotated[
+        Seconds, about("time between two comparisons of all that a target lists with all that it should have")
+    ] = 60.0
     call_deadline_s: Annotated[Seconds, about("a status query that takes longer is given up")] = 60.0
 
 
@@ -196,7 +241,7 @@ class Cleanup(_Table, frozen=True, kw_only=True):
 
 
 class Monitor(_Table, frozen=True, kw_only=True):
-    """How the agent watches itself: limbo (REL-11), its own books, the disk (OPS-10)."""
+    """How the agent watches itself: limbo (REL-11) and its own books."""
 
     sweep_s: Annotated[Seconds, about("time between two looks")] = 60.0
     verify_every_s: Annotated[Seconds, about("time between two proofs of the books")] = 3_600.0
@@ -207,20 +252,55 @@ class Monitor(_Table, frozen=True, kw_only=True):
         14 * 86_400.0
     )
     limbo_overdue_s: Annotated[Seconds, about("this long after its wake time is limbo")] = 900.0
-    disk_full_percent: Annotated[Percent, about("disk use of the state directory that is a critical alert")] = 85.0
+
+
+class Disk(_Table, frozen=True, kw_only=True):
+    """What is no longer begun as the disk of the agent's state fills (OPS-10); each ends by itself when there is room."""
+
+    sweep_s: Annotated[Seconds, about("time between two looks at the disk")] = 10.0
+    intake_percent: Annotated[Percent, about("from here on no new work is taken on or cut")] = 85.0
+    submit_percent: Annotated[Percent, about("from here on no job is submitted")] = 95.0
+    write_percent: Annotated[Percent, about("from here on nothing is written any more")] = 98.0
+    hysteresis_percent: Annotated[Percent, about("so far below its mark each begins again")] = 5.0
+
+    def __post_init__(self) -> None:
+        _ordered(self, "hysteresis_percent", "intake_percent", "submit_percent", "write_percent")
+
+
+class Backup(_Table, frozen=True, kw_only=True):
+    """Snapshots of the store while the agent works (OPS-16): checked, rotated, restored with `db restore`."""
+
+    enabled: Annotated[bool, fixed("make them at all")] = True
+    directory: Annotated[str, fixed("where they lie; best on another disk than the store", path=True)] = "backups"
+    every_s: Annotated[Seconds, about("time between two snapshots; none is made while nothing is written")] = 900.0
+    late_s: Annotated[Seconds, about("a newest snapshot that is older, with writes since, is an alert")] = 3_600.0
+    keep_last: Annotated[Positive, about("newest snapshots that are kept")] = 8
+    keep_days: Annotated[NotNegative, about("days of which the last snapshot is kept besides")] = 7
+
+    def __post_init__(self) -> None:
+        _ordered(self, "every_s", "late_s")
 
 
 class Events(_Table, frozen=True, kw_only=True):
-    """The event log: what is kept, when a failed event is handed out again."""
+    """The event log: what is kept and for how long, when a failed event is handed out again."""
 
     sweep_s: Annotated[Seconds, about("longest time before a subscriber looks without having been woken")] = 5.0
     batch: Annotated[Positive, about("events handed to a subscriber in one go")] = 500
+    handler_s: Annotated[Seconds, about("a handler that takes longer with one event has failed")] = 20.0
     redelivery_s: Annotated[tuple[Seconds, ...], about("waits before further tries; then a dead letter (PA-012)")] = (
         1.0,
         5.0,
         30.0,
         120.0,
         600.0,
+    )
+    keep_s: Annotated[
+        Seconds, about("older facts are compacted to a summary once everybody has read them (PA-018)")
+    ] = 90 * 86_400.0
+    calls_keep_s: Annotated[Seconds, about("answered calls to ProdMgrs are kept this long (PA-014)")] = 72 * 3_600.0
+    compact_every_s: Annotated[Seconds, about("time between two looks for what may be compacted")] = 3_600.0
+    free_bytes: Annotated[NotNegative, about("room that compaction leaves in an SQLite file for what comes next")] = (
+        67_108_864
     )
 
 
@@ -256,6 +336,7 @@ class Settings(_Table, frozen=True, kw_only=True):
     agent: Annotated[Agent, about("who this agent is and where it keeps what it knows")]
     admin: Annotated[Admin, about("the page, programming interface and metrics for operators")] = Admin()
     prodmgr: Annotated[list[ProdMgrSettings], about("the ProdMgrs that work is taken from")] = []
+    hosts: Annotated[dict[Name, Host], about("the hosts that are reached by SSH, by name")] = {}
     sites: Annotated[dict[Name, Site], about("the places where work is done or delivered, by name")] = {}
     queue: Annotated[Queue, about("matching queued jobs to free places")] = Queue()
     tracker: Annotated[Tracker, about("following submitted jobs")] = Tracker()
@@ -264,7 +345,9 @@ class Settings(_Table, frozen=True, kw_only=True):
     catalogue: Annotated[Catalogue, about("closing blocks")] = Catalogue()
     transfer: Annotated[Transfer, about("delivering merged files")] = Transfer()
     cleanup: Annotated[Cleanup, about("deleting what is no longer needed")] = Cleanup()
-    monitor: Annotated[Monitor, about("watching for limbo, wrong books and a full disk")] = Monitor()
-    events: Annotated[Events, about("keeping and redelivering events")] = Events()
+    monitor: Annotated[Monitor, about("watching for limbo and wrong books")] = Monitor()
+    disk: Annotated[Disk, about("what stops as the disk fills")] = Disk()
+    backup: Annotated[Backup, about("snapshots of the store")] = Backup()
+    events: Annotated[Events, about("keeping, compacting and redelivering events")] = Events()
     supervision: Annotated[Supervision, about("keeping the actors alive")] = Supervision()
     actors: Annotated[dict[Name, ExtraActor], about("actor types of your own, by name")] = {}

@@ -286,6 +286,15 @@ class TransfersCancelled(TransferEvent, frozen=True, kw_only=True):
     """Nobody wants it any more."""
 
 
+# ---------------------------------------------------------------- from outside
+class Published(Event, frozen=True, kw_only=True):
+    """An operator or another program tells something to whoever follows it; it moves nothing, and `ids` is always [1]."""
+
+    entity: ClassVar[str] = "message"
+    topic: str
+    body: dict[str, Any] = {}
+
+
 def all_events() -> dict[str, type[Event]]:
     """Return every concrete fact by its name."""
 
@@ -320,3 +329,37 @@ def decode(name: str, body: bytes | str) -> Event:
         raise LookupError(f"unknown event type {name!r}")
     event: Event = decoder.decode(body)
     return event
+
+
+OPTIONAL: frozenset[type[Event]] = frozenset(
+    {
+        Published,
+        WorkflowsAdded,
+        WorkflowsPaused,
+        WorkflowsAborted,
+        JobsQueued,
+        JobsSubmitting,
+        JobsSubmitted,
+        JobsStarted,
+        JobsAccounted,
+        JobsPaused,
+        JobsSucceeded,
+        JobsCleaned,
+        FilesUnderMerge,
+        FilesMerged,
+        FilesRemoving,
+        FilesRemoved,
+        BlocksOpened,
+        BlocksClosed,
+        TransfersPlanned,
+        TransfersOffered,
+        TransfersStaging,
+        TransfersMoving,
+        TransfersLanded,
+        TransfersVerified,
+        TransfersMigrating,
+        TransfersReleasable,
+        TransfersReleased,
+    }
+)
+"""Facts that nobody need take: the history, and whoever adds an actor for them (PA-006)."""

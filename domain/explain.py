@@ -28,7 +28,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = False
 
 
-def _person(code: str, text: str, unblocks: str) -> Verdict:
+def person(code: str, text: str, unblocks: str) -> Verdict:
     """Return a verdict that waits for somebody to act."""
     return Verdict(code=code, text=text, unblocks=unblocks, owner=OPERATOR)
 
@@ -98,7 +98,7 @@ def _held(job: JobSight) -> Verdict:
     unblocks = (
         f"`release {job.workflow}`" if job.workflow_state is WorkflowState.PAUSED else "nothing: the workflow has ended"
     )
-    return _person("held", text, unblocks)
+    return person("held", text, unblocks)
 
 
 def _silent(job: JobSight, now: float) -> Verdict:
@@ -123,7 +123,7 @@ _PLAIN: dict[JobState, tuple[str, str, str, str]] = {
     ),
     J.PENDING: (
         "batch-queue",
-        "{target} has it ({batch}), not started yet",
+        "{target} has it ({batch}), not started yet: {reason}",
         "a free slot of the batch system",
         "tracker",
     ),
@@ -315,7 +315,7 @@ def explain_workflow(flow: WorkflowSight, now: float) -> Verdict:
     """Return what keeps a workflow from its end: first what needs a person, then what holds most items."""
     if flow.state is WorkflowState.PAUSED:
         text = f"it is held: {flow.reason or 'no reason given'}"
-        return _person("held", text, f"`release {flow.name}`")
+        return person("held", text, f"`release {flow.name}`")
     if flow.state is not WorkflowState.ACTIVE:
         text = (
             "every event is delivered or named as lost"
@@ -343,61 +343,3 @@ def _idle(flow: WorkflowSight) -> tuple[str, str, str, str]:
         text = f"{flow.allocated} of {flow.requested} events were given to this agent"
         return "no-allocation", text, f"a range from {flow.manager}, or its word that none is left", "allocation"
     return "completion", "all of its work is done", "the injector's next look", "injector"
-
-
-class SiteSight(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a site: its targets, free places of those that take work, alerts of those that are away."""
-
-    name: str
-    enabled: bool
-    targets: list[str]
-    free: Mapping[str, int] = {}
-    silent: Mapping[str, str] = {}
-    next_s: Mapping[str, float] = {}
-
-
-def explain_site(site: SiteSight, now: float) -> Verdict:
-    """Return why a site gets no work, or that it does."""
-    if not site.enabled:
-        text, unblocks = f"{site.name} is disabled in the configuration", "enabled = true there, and a restart"
-        return _person("site-disabled", text, unblocks)
-    if not site.targets:
-        text = f"{site.name} has no batch target: it only stores"
-        return _person("no-target", text, "a target in the configuration")
-    if not site.free:
-        text = f"all targets of {site.name} are disabled in the configuration"
-        return _person("targets-disabled", text, "enabled = true there")
-    wake_at = now + site.next_s.get("queue", 0.0)
-    if silent := [site.silent[name] for name in site.free if name in site.silent]:
-        unblocks = "an answer of the target"
-        return Verdict(
-            code="target-silent", text="; ".join(silent), unblocks=unblocks, owner="submitter", wake_at=wake_at
-        )
-    if not any(site.free.values()):
-        text, unblocks = f"every place of {', '.join(site.free)} is taken", "a job that ends there, or higher limits"
-        return Verdict(code="no-slot", text=text, unblocks=unblocks, owner="queue", wake_at=wake_at)
-    text = "; ".join(f"{name} has {free} free places" for name, free in site.free.items())
-    return Verdict(code="open", text=text, unblocks="nothing", owner="queue", wake_at=wake_at, done=True)
-
-
-def owner_away(verdict: Verdict, actor: str, state: str, error: str = "") -> Verdict:
-    """Return the verdict when the actor that owns the next step does not run: then that is the blocker."""
-    text = f"{actor} is {state}" + (f" ({error})" if error else "") + f"; behind it: {verdict.text}"
-    act = f"`actors {actor} --resume`" if state == "paused" else f"`actors {actor} --restart`"
-    return _person(f"actor-{state}", text, act)
-
-
-def agent_away(verdict: Verdict, why: str) -> Verdict:
-    """Return the verdict when no agent runs on the store: nothing moves without one."""
-    if verdict.done:
-        return verdict
-    text = f"{why}; behind it: {verdict.text}"
-    return _person("no-agent", text, "`run_agent.py run`")
-
-
-def fact_parked(verdict: Verdict, subscriber: str, event: str, error: str, next_at: float | None) -> Verdict:
-    """Return the verdict when a fact about the item is parked: a handler failed on it."""
-    text = f"{subscriber} failed on {event}: {error}; behind it: {verdict.text}"
-    if next_at is None:
-        return _person("dead-letter", text, "`dead-letters --replay`, once repaired")
-    return Verdict(code="fact-parked", text=text, unblocks="the next try", owner=subscriber, wake_at=next_at)

@@ -50,7 +50,7 @@ JOB_TABLE: StateTable[JobState] = StateTable(
         e.JobsReleased: Move((J.QUEUED,), J.RELEASED),
         e.JobsReturned: Move((J.RELEASED,), J.QUEUED),
         e.JobsSubmitting: Move((J.RELEASED,), J.SUBMITTING),
-        e.JobsSubmitted: Move((J.SUBMITTING,), J.PENDING),
+        e.JobsSubmitted: Move((J.SUBMITTING, J.LOST), J.PENDING),
         e.JobsStarted: Move((J.SUBMITTING, J.PENDING, J.LOST), J.RUNNING),
         e.JobsEnded: Move((*AT_TARGET, J.LOST), J.ENDED),
         e.JobsLost: Move(AT_TARGET, J.LOST),

@@ -37,6 +37,11 @@ def match(candidates: Sequence[Candidate], places: Sequence[Place]) -> dict[str,
     return released
 
 
+def room_for(job: Candidate, places: Sequence[Place]) -> int:
+    """Return how many jobs like this one could be released now."""
+    return sum(max(0, place.free.get(job.type, 0)) for place in places if may_run(job, place.site))
+
+
 def may_run(job: Candidate, site: str) -> bool:
     if job.pinned is not None:
         return site == job.pinned

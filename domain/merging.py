@@ -1,4 +1,8 @@
-"""Put small files into bins of the wanted size (PA-501)."""
+"""Put small files into bins of the wanted size (PA-501).
+
+Files of one workflow wait at each site, and the counters of the store say how many and how much (PA-505): only when that is
+enough for a merge, or too old, are the files themselves looked at. So each is read once, when its bin goes.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +20,28 @@ class Waiting(NamedTuple):
     since: float
 
 
+class Load(NamedTuple):
+    """What lies in a bin, or waits at one place."""
+
+    number: int = 0
+    size: int = 0
+    events: int = 0
+
+    def plus(self, file: Waiting) -> "Load":
+        return Load(self.number + 1, self.size + file.size, self.events + file.events)
+
+    def fits(self, policy: Merge) -> bool:
+        """Whether this is not above a limit."""
+        within_events = policy.max_events is None or self.events <= policy.max_events
+        return self.size <= policy.max_bytes and within_events and self.number <= policy.max_files
+
+    def full(self, policy: Merge) -> bool:
+        """Whether this is enough for a merge: where it is not, `plan` makes no bin but for age or at the end."""
+        enough_events = policy.max_events is not None and self.events >= policy.min_fraction * policy.max_events
+        enough = self.size >= policy.min_fraction * policy.max_bytes or enough_events
+        return enough or self.number >= policy.max_files
+
+
 def plan(files: Sequence[Waiting], policy: Merge, *, now: float, flush: bool) -> list[list[int]]:
     """Return bins of file ids, each once, none above a limit except a single larger file.
 
@@ -24,33 +50,16 @@ def plan(files: Sequence[Waiting], policy: Merge, *, now: float, flush: bool) ->
     """
     bins: list[list[int]] = []
     current: list[Waiting] = []
+    load = Load()
     for file in sorted(files, key=lambda waiting: waiting.order):
-        if current and not _fits(current, file, policy):
+        if current and not load.plus(file).fits(policy):
             bins.append([member.id for member in current])
-            current = []
+            current, load = [], Load()
         current.append(file)
-        if _full(current, policy):
+        load = load.plus(file)
+        if load.full(policy):
             bins.append([member.id for member in current])
-            current = []
+            current, load = [], Load()
     if current and (flush or now - min(member.since for member in current) >= policy.max_wait_s):
         bins.append([member.id for member in current])
     return bins
-
-
-def _fits(members: Sequence[Waiting], file: Waiting, policy: Merge) -> bool:
-    size = sum(member.size for member in members) + file.size
-    events = sum(member.events for member in members) + file.events
-    within_events = policy.max_events is None or events <= policy.max_events
-    return size <= policy.max_bytes and within_events and len(members) < policy.max_files
-
-
-def _full(members: Sequence[Waiting], policy: Merge) -> bool:
-    size = sum(member.size for member in members)
-    events = sum(member.events for member in members)
-    enough_events = policy.max_events is not None and events >= policy.min_fraction * policy.max_events
-    return size >= policy.min_fraction * policy.max_bytes or enough_events or len(members) >= policy.max_files
-
-
-def large_enough(size: int, policy: Merge) -> bool:
-    """Whether one file needs no merge at all (PA-503)."""
-    return size >= policy.min_fraction * policy.max_bytes

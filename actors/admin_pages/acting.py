@@ -7,12 +7,36 @@ from typing import Any
 
 from aiohttp import web
 
-from actors.admin_pages.answers import ActorChanged, Done, Submitted
-from actors.admin_pages.bodies import MAX_SUBMISSION, Hold, Kill, Plain, Replay, Retry, Submission, archive, receive
+from actors.admin_pages.answers import ActorChanged, Done, LettersDone, Submitted
+from actors.admin_pages.bodies import (
+    MAX_SUBMISSION,
+    Debug,
+    Drainage,
+    Hold,
+    Kill,
+    Letters,
+    Plain,
+    Replace,
+    Retry,
+    Submission,
+    archive,
+    receive,
+)
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.reading import one_actor
 from actors.admin_pages.refusal import Refusal, bad_input, bad_value
-from actors.messages import Crash, HoldWorkflow, KillJobs, ReplayParked, RetryJobs, SubmitWorkflow
+from actors.extra import WrongActor, successor
+from actors.messages import (
+    Crash,
+    Drain,
+    Draining,
+    DropLetters,
+    HoldWorkflow,
+    KillJobs,
+    ReplayLetters,
+    RetryJobs,
+    SubmitWorkflow,
+)
 from config.faults import Faults
 from config.workflow_file import read_spec
 from storage import views
@@ -102,16 +126,48 @@ async def _hold(desk: Desk, request: web.Request, *, hold: bool) -> Done:
     return await _done(desk, request, body, "injector", order)
 
 
-async def replay(desk: Desk, request: web.Request) -> Done:
-    body = await receive(request, Replay)
-    parked = await desk.read(lambda c: views.dead_letters(c, dead_only=not body.ids))
-    known = [letter.id for letter in parked]
-    if missing := [identity for identity in body.ids if identity not in known]:
+async def replay(desk: Desk, request: web.Request) -> LettersDone:
+    body = await receive(request, Letters)
+    facts, mail = await _known_letters(desk, body)
+    return await _letters(desk, request, body, ReplayLetters(facts=facts, mail=mail, who=who(request)))
+
+
+async def drop(desk: Desk, request: web.Request) -> LettersDone:
+    body = await receive(request, Letters)
+    if not body.ids and not body.mail:
+        raise bad_value("ids", body.ids, "the ids of the dead letters to drop, in ids or mail")
+    facts, mail = await _known_letters(desk, body)
+    return await _letters(desk, request, body, DropLetters(facts=facts, mail=mail, who=who(request)))
+
+
+async def _known_letters(desk: Desk, body: Letters) -> tuple[list[int], list[int]]:
+    """Return the letters meant, all dead ones if none is named; raise Refusal 404 for one that is not there."""
+    named = bool(body.ids or body.mail)
+    parked = [letter.id for letter in await desk.read(lambda c: views.dead_letters(c, dead_only=not named))]
+    mail = [letter.id for letter in await desk.read(views.dead_mail)]
+    if missing := sorted({*body.ids} - {*parked}):
         raise Refusal(404, "not_found", f"there is no dead letter {missing[0]}")
-    ids = body.ids or known
+    if missing := sorted({*body.mail} - {*mail}):
+        raise Refusal(404, "not_found", f"there is no dead letter m{missing[0]}")
+    return (body.ids, body.mail) if named else (parked, mail)
+
+
+async def _letters(desk: Desk, request: web.Request, body: Letters, order: ReplayLetters | DropLetters) -> LettersDone:
     if body.dry_run:
-        return Done(changed=ids, dry_run=True)
-    return await _done(desk, request, body, "monitor", ReplayParked(parked=ids, who=who(request)))
+        return LettersDone(changed=order.facts, mail=order.mail, dry_run=True)
+
+    async def work() -> LettersDone:
+        answer = await desk.ask("postmaster", order)
+        return LettersDone(changed=answer.facts, mail=answer.mail, dry_run=False)
+
+    return await audited(desk, request, repr(body)[:2000], work)  # type: ignore[no-any-return]
+
+
+async def drain(desk: Desk, request: web.Request) -> Draining:
+    body = await receive(request, Drainage)
+    reason = body.reason or ("an operator drains the agent" if body.on else "resumed by an operator")
+    order = Drain(on=body.on, reason=reason, who=who(request), dry_run=body.dry_run)
+    return await audited(desk, request, repr(body), lambda: desk.ask("drainer", order))  # type: ignore[no-any-return]
 
 
 async def _done(desk: Desk, request: web.Request, body: Any, actor: str, order: object) -> Done:
@@ -164,6 +220,31 @@ async def resume(desk: Desk, request: web.Request) -> ActorChanged:
     return await _with_actor(desk, request, "resumed", work)
 
 
+async def debug(desk: Desk, request: web.Request) -> ActorChanged:
+    body = await receive(request, Debug)
+
+    async def work(name: str) -> None:
+        desk.system.debug(name, body.seconds)
+
+    done = f"logged in full for {body.seconds:g} s" if body.seconds else "logged as usual"
+    return await _on_actor(desk, request, body, done, work)
+
+
+async def replace(desk: Desk, request: web.Request) -> ActorChanged:
+    body = await receive(request, Replace)
+
+    async def work(name: str) -> None:
+        start = successor(desk.system, name, body.type)
+        try:
+            await desk.system.replace(name, start)
+        except Exception as error:
+            raise Refusal(
+                409, "refused", f"{body.type} is not fit ({type(error).__name__}: {error}); the old one goes on"
+            ) from None
+
+    return await _on_actor(desk, request, body, f"replaced by {body.type}", work)
+
+
 async def crash(desk: Desk, request: web.Request) -> ActorChanged:
     async def work(name: str) -> None:
         if not desk.world.settings.admin.faults:
@@ -176,15 +257,21 @@ async def crash(desk: Desk, request: web.Request) -> ActorChanged:
 async def _with_actor(
     desk: Desk, request: web.Request, done: str, work: Callable[[str], Awaitable[None]]
 ) -> ActorChanged:
-    body, name = await receive(request, Plain), request.match_info["name"]
+    return await _on_actor(desk, request, await receive(request, Plain), done, work)
+
+
+async def _on_actor(
+    desk: Desk, request: web.Request, body: Any, done: str, work: Callable[[str], Awaitable[None]]
+) -> ActorChanged:
+    name = request.match_info["name"]
     one_actor(desk, name)
 
     async def act() -> ActorChanged:
         try:
             if not body.dry_run:
                 await work(name)
-        except (ValueError, LookupError, RuntimeError) as error:
+        except (ValueError, LookupError, RuntimeError, WrongActor) as error:
             raise Refusal(409, "refused", str(error.args[0] if error.args else error)) from None
         return ActorChanged(actor=name, done=done, dry_run=body.dry_run)
 
-    return await audited(desk, request, f"dry_run={body.dry_run}", act)  # type: ignore[no-any-return]
+    return await audited(desk, request, repr(body)[:2000], act)  # type: ignore[no-any-return]

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from storage.views import AlertView, AttemptView, Cause, ParkedView, SiteJobs, Totals, WorkflowView
+from storage.views import AlertView, AttemptView, Cause, LetterView, ParkedView, SiteJobs, Totals, WorkflowView
 from supervisors import ActorSnapshot
-from supervisors.snapshot import DeadLetterCount, DeadLetterSnapshot
+from supervisors.snapshot import DeadLetterCount
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,7 +12,8 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentView(_Answer, frozen=True, kw_only=True):
-    """The process; `started` in UTC epoch seconds, `uptime` and `loop_lag` in seconds."""
+    """The process; `started` and `snapshot_at` (of the newest snapshot of the store) in UTC epoch seconds, `uptime` and
+    `loop_lag` in seconds."""
 
     name: str
     pid: int
@@ -22,6 +23,7 @@ class AgentView(_Answer, frozen=True, kw_only=True):
     loop_lag: float
     store_commits: int
     store_units: int
+    snapshot_at: float | None
 
 
 class Status(_Answer, frozen=True, kw_only=True):
@@ -50,11 +52,22 @@ class Actors(_Answer, frozen=True, kw_only=True):
 
 
 class DeadLetters(_Answer, frozen=True, kw_only=True):
-    """Facts that a subscriber could not handle (kept, replayable), and messages lost to their actors (in memory)."""
+    """Facts that a subscriber could not handle, and messages that no actor did: both kept until replayed or dropped.
+
+    `counts`: what this process has lost, hints too.
+    """
 
     parked: list[ParkedView]
-    messages: list[DeadLetterSnapshot]
+    mail: list[LetterView]
     counts: list[DeadLetterCount]
+
+
+class LettersDone(_Answer, frozen=True, kw_only=True):
+    """The dead letters that were replayed or dropped, or would be: `changed` parked facts, `mail` messages."""
+
+    changed: list[int]
+    mail: list[int]
+    dry_run: bool
 
 
 class Submitted(_Answer, frozen=True, kw_only=True):
@@ -88,3 +101,21 @@ class Health(_Answer, frozen=True, kw_only=True):
 
     ok: bool
     problems: list[str]
+
+
+class Told(_Answer, frozen=True, kw_only=True):
+    """What was published, removed or forgotten: ids of facts, or a number of facts never read."""
+
+    ids: list[int] = []
+    unread: int = 0
+    dry_run: bool = False
+
+
+class Compaction(_Answer, frozen=True, kw_only=True):
+    """Facts that were compacted, or would be, the moves in them, the bytes of their bodies, and what keeps the next one."""
+
+    facts: int
+    moves: int
+    bytes: int
+    held_by: str
+    dry_run: bool

@@ -25,6 +25,8 @@ Text = Annotated[str, Meta(max_length=500)]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every acting call may carry."""
+
     dry_run: bool = False
 
 
@@ -58,10 +60,51 @@ class Plain(_Body, frozen=True, kw_only=True):
     """Nothing but whether it is meant."""
 
 
-class Replay(_Body, frozen=True, kw_only=True):
-    """Parked facts by id; none named: all dead letters."""
+class Letters(_Body, frozen=True, kw_only=True):
+    """Dead letters: parked facts by id, messages of mailboxes by id. None named, to replay: all."""
 
     ids: JobIds = []
+    mail: JobIds = []
+
+
+class Debug(_Body, frozen=True, kw_only=True):
+    """How long, in seconds; 0 ends it now."""
+
+    seconds: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
+
+
+class Replace(_Body, frozen=True, kw_only=True):
+    """Where the class is that takes over: module:Class."""
+
+    type: Text
+
+
+class Drainage(_Body, frozen=True, kw_only=True):
+    """Whether to drain, and why."""
+
+    on: bool = True
+    reason: Text = ""
+
+
+class Publish(_Body, frozen=True, kw_only=True):
+    """Something to tell whoever follows `Published`."""
+
+    topic: Annotated[str, Meta(min_length=1, max_length=100)]
+    body: dict[str, Any] = {}
+
+
+class Remove(_Body, frozen=True, kw_only=True):
+    """Published facts by id; `confirm`: it is meant, they are gone for good."""
+
+    ids: JobIds
+    confirm: bool = False
+
+
+class Forget(_Body, frozen=True, kw_only=True):
+    """A subscriber that is no more; `confirm`: it is meant, what it has not read it never will."""
+
+    subscriber: Text
+    confirm: bool = False
 
 
 async def receive(request: web.Request, kind: type[B], most: int = MAX_BODY) -> B:

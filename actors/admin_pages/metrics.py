@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from actors.admin_pages.answers import Status
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.reading import WELL, status
+from backends.channel.base import ChannelState
 from supervisors import SystemSnapshot
 
 EVENTS = ("requested", "allocated", "in_progress", "generated", "merged", "delivered", "lost")
@@ -21,7 +22,9 @@ async def metrics(desk: Desk, request: web.Request) -> web.Response:
     """Look once and write it down; the registry is our own and lives as long as the answer."""
     seen, snapshot = await status(desk, request), desk.system.snapshot()
     registry = CollectorRegistry()
-    registry.register(_Seen([*_work(seen), *_process(seen, snapshot), *_actors(snapshot)]))
+    registry.register(
+        _Seen([*_work(seen), *_process(seen, snapshot), *_actors(snapshot), *_hosts(desk.world.hosts.states())])
+    )
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
@@ -67,10 +70,12 @@ def _process(seen: Status, snapshot: SystemSnapshot) -> Iterator[Metric]:
     yield _gauge("uptime_seconds", "Time since the start", [], [([], agent.uptime)])
     yield _gauge("loop_lag_seconds", "How late the event loop was, last sample", [], [([], agent.loop_lag)])
     yield _gauge("loop_lag_max_seconds", "How late it was at worst", [], [([], snapshot.loop_lag_max)])
+    if agent.snapshot_at is not None:
+        yield _gauge("snapshot_timestamp_seconds", "Of when the newest snapshot is", [], [([], agent.snapshot_at)])
     yield _counter("store_commits", "Commits of the store's writer", [], [([], agent.store_commits)])
     yield _counter("store_units", "Units of work in these commits", [], [([], agent.store_units)])
-    parked = seen.dead_letters - len(snapshot.dead_letters)
-    yield _gauge("parked_facts", "Facts that wait for a person", [], [([], parked)])
+    waiting = seen.dead_letters
+    yield _gauge("parked_facts", "Facts and messages that wait for a person", [], [([], waiting)])
     lost = [([count.actor, count.reason], count.count) for count in snapshot.dead_letter_counts]
     yield _counter("dead_letters", "Messages that nobody handled", ["actor", "reason"], lost)
 
@@ -89,3 +94,21 @@ def _actors(snapshot: SystemSnapshot) -> Iterator[Metric]:
     yield _gauge("actor_handler_p99_seconds", "Slow handlers of late", ["actor"], each("p99"))
     yield _counter("actor_handled", "Messages handled", ["actor"], each("handled"))
     yield _counter("actor_restarts", "Restarts", ["actor"], each("restarts"))
+
+
+def _hosts(hosts: list[ChannelState]) -> Iterator[Metric]:
+    """What each host that is reached by SSH is asked (PA-305)."""
+
+    def each(field: str) -> list[tuple[list[str], float]]:
+        return [([host.host], float(getattr(host, field))) for host in hosts]
+
+    yield _gauge(
+        "host_up", "Whether the connection is open", ["host"], [([h.host], float(h.state == "open")) for h in hosts]
+    )
+    yield _counter("host_connections", "Connections made", ["host"], each("connections"))
+    yield _counter("host_calls", "Commands run", ["host"], each("calls"))
+    yield _gauge("host_calls_last_hour", "Commands of the last hour", ["host"], each("calls_last_hour"))
+    yield _gauge("host_calls_per_hour_limit", "Most commands within an hour", ["host"], each("calls_per_hour_limit"))
+    yield _counter("host_failures", "Failed connections and commands", ["host"], each("failures"))
+    yield _gauge("host_slots", "Commands that may run at once now", ["host"], each("slots"))
+    yield _gauge("host_answer_seconds", "How long an answer takes of late", ["host"], each("answer_s"))

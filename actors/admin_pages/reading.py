@@ -12,12 +12,15 @@ from aiohttp import web
 from actors.admin_pages.answers import Actors, AgentView, DeadLetters, Failures, Status
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.refusal import bad_value, not_found
+from actors.messages import AskDrain, Draining
 from config.faults import nearest
-from domain.explain import OPERATOR, owner_away
+from domain.explain import OPERATOR
 from domain.file import FileKind, FileState
 from domain.job import JobState
+from domain.obstacles import owner_away
 from storage import views
 from storage import why as reasons
+from storage.backup import newest_at
 from storage.engine import Connection
 from storage.views import DatasetView, FileRow, FileView, JobRow, JobView, WorkflowDetail, WorkflowView
 from storage.why import Explanation
@@ -65,7 +68,7 @@ async def status(desk: Desk, _request: web.Request) -> Status:
             views.status(c, now),
             views.jobs_by_site(c),
             views.open_alerts(c),
-            len(views.dead_letters(c, dead_only=True)),
+            len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
         ),
     )
     agent = AgentView(
@@ -77,6 +80,7 @@ async def status(desk: Desk, _request: web.Request) -> Status:
         loop_lag=snapshot.loop_lag,
         store_commits=store.commits,
         store_units=store.units,
+        snapshot_at=newest_at(backups.directory) if (backups := desk.world.backups) else None,
     )
     return Status(
         agent=agent,
@@ -84,7 +88,7 @@ async def status(desk: Desk, _request: web.Request) -> Status:
         workflows=flows,
         sites=sites,
         alerts=alerts,
-        dead_letters=dead + len(snapshot.dead_letters),
+        dead_letters=dead,
         troubled=[actor.name for actor in snapshot.actors if actor.state not in WELL],
     )
 
@@ -166,9 +170,13 @@ async def alerts(desk: Desk, _request: web.Request) -> list[views.AlertView]:
 
 
 async def dead_letters(desk: Desk, _request: web.Request) -> DeadLetters:
-    snapshot = desk.system.snapshot()
-    parked = await desk.read(views.dead_letters)
-    return DeadLetters(parked=parked, messages=list(snapshot.dead_letters), counts=list(snapshot.dead_letter_counts))
+    parked, mail = await desk.read(lambda c: (views.dead_letters(c), views.dead_mail(c)))
+    return DeadLetters(parked=parked, mail=mail, counts=list(desk.system.snapshot().dead_letter_counts))
+
+
+async def draining(desk: Desk, _request: web.Request) -> Draining:
+    answer: Draining = await desk.ask("drainer", AskDrain())
+    return answer
 
 
 async def datasets(desk: Desk, _request: web.Request) -> list[DatasetView]:

@@ -7,10 +7,36 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from actors.admin_pages import acting, reading
-from actors.admin_pages.answers import ActorChanged, Actors, DeadLetters, Done, Failures, Status, Submitted
-from actors.admin_pages.bodies import Hold, Kill, Plain, Replay, Retry, Submission
+from actors.admin_pages import acting, log, reading
+from actors.admin_pages.answers import (
+    ActorChanged,
+    Actors,
+    Compaction,
+    DeadLetters,
+    Done,
+    Failures,
+    LettersDone,
+    Status,
+    Submitted,
+    Told,
+)
+from actors.admin_pages.bodies import (
+    Debug,
+    Drainage,
+    Forget,
+    Hold,
+    Kill,
+    Letters,
+    Plain,
+    Publish,
+    Remove,
+    Replace,
+    Retry,
+    Submission,
+)
 from actors.admin_pages.desk import Desk
+from actors.messages import Draining
+from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
 from storage.views import (
     AlertView,
     AuditView,
@@ -54,6 +80,8 @@ FILES = {
     **LIMIT,
 }
 
+MESSAGES = {"type": "types, comma-separated", "sender": "who wrote them", "before": "older than this id", **LIMIT}
+
 API = "/api/v1"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/status", reading.status, "Everything at a glance", Status),
@@ -71,20 +99,40 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/alerts", reading.alerts, "Open alerts, newest first", list[AlertView]),
     Route("GET", "/dead-letters", reading.dead_letters, "What could not be handled", DeadLetters),
+    Route("GET", "/drain", reading.draining, "What is still under way while the agent drains", Draining),
     Route("GET", "/datasets", reading.datasets, "Datasets of the local catalogue", list[DatasetView]),
     Route("GET", "/files", reading.files, "Files, newest first", list[FileRow], query=FILES),
     Route("GET", "/files/{id}", reading.file, "One file: copies, parents, transfers, history", FileView),
+    Route("GET", "/messages", log.listed, "Facts of the event log, newest first", list[MessageView], query=MESSAGES),
+    Route("GET", "/messages/count", log.counts, "Facts by type, kept and compacted", list[TypeCount]),
+    Route("GET", "/messages/history/{entity}/{id}", log.history, "All that moved one item", HistoryView),
+    Route("GET", "/subscribers", log.subscribers, "Who reads the log, the furthest behind first", list[SubscriberView]),
     Route("GET", "/audit", reading.audit, "Commands and what came of them", list[AuditView], query=LIMIT),
     Route("POST", "/workflows", acting.submit, "Take on a workflow", Submitted, Submission),
     Route("POST", "/workflows/{name}/hold", acting.hold, "Release no more jobs of a workflow", Done, Hold),
     Route("POST", "/workflows/{name}/release", acting.release, "Release them again", Done, Hold),
     Route("POST", "/jobs/retry", acting.retry, "Reopen jobs, or end their back-off now", Done, Retry),
     Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Done, Kill),
-    Route("POST", "/dead-letters/replay", acting.replay, "Hand parked facts out again", Done, Replay),
+    Route("POST", "/dead-letters/replay", acting.replay, "Hand dead letters out again", LettersDone, Letters),
+    Route("POST", "/dead-letters/drop", acting.drop, "Forget dead letters for good", LettersDone, Letters),
+    Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),
+    Route("POST", "/messages", log.publish, "Tell something to whoever follows Published", Told, Publish),
+    Route("POST", "/messages/remove", log.remove, "Remove published facts for good", Told, Remove),
+    Route(
+        "POST",
+        "/subscribers/forget",
+        log.forget,
+        "Drop the cursor of a subscriber that is no more",
+        Told,
+        Forget,
+    ),
+    Route("POST", "/compaction", log.compact, "Compact old facts that all have read", Compaction, Plain),
     Route(
         "POST", "/actors/{name}/restart", acting.restart, "Replace an actor or group by fresh ones", ActorChanged, Plain
     ),
     Route("POST", "/actors/{name}/pause", acting.pause, "Let it take no further message", ActorChanged, Plain),
     Route("POST", "/actors/{name}/resume", acting.resume, "Let it go on", ActorChanged, Plain),
+    Route("POST", "/actors/{name}/debug", acting.debug, "Log it in full for a while", ActorChanged, Debug),
+    Route("POST", "/actors/{name}/replace", acting.replace, "Let another class take over", ActorChanged, Replace),
     Route("POST", "/actors/{name}/crash", acting.crash, "Make it fail (with admin.faults on)", ActorChanged, Plain),
 )

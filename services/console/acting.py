@@ -6,15 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import RenderableType
 
 from config.faults import Faults
 from config.workflow_file import load_workflow
-from services.console import tables
 from services.console.agent import Agent, part
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
-from storage import views
 
 JobNumbers = Annotated[list[int] | None, typer.Argument(metavar="JOB...", min=1, help="Their numbers.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", "-w", help="All jobs of this workflow.", metavar="NAME")]
@@ -122,37 +119,6 @@ def release(workflow: Name, dry_run: DryRun = False, config: ConfigFile = DEFAUL
     with session(config, json=json) as say:
         answer = _change(say, f"/workflows/{part(workflow)}/release", {"dry_run": dry_run})
         _changed(say, answer, "released", "it is not held", "workflow")
-
-
-def dead_letters(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="ID...", min=1, help="Only these.")] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Hand them to their subscribers again.")] = False,
-    dry_run: DryRun = False,
-    config: ConfigFile = DEFAULT,
-    json: AsJson = False,
-) -> None:
-    """List facts that an actor could not handle, or hand them out again once the cause is repaired.
-
-    Examples: `run_agent.py dead-letters`, `run_agent.py dead-letters --replay 3`
-    """
-    with session(config, json=json) as say:
-        if replay:
-            answer = _change(say, "/dead-letters/replay", {"ids": ids or [], "dry_run": dry_run})
-            _changed(say, answer, "handed out again", "there is no dead letter", "dead letter")
-            return
-        found = [letter for letter in say.read(views.dead_letters) if not ids or letter.id in ids]
-        say.show(found, lambda: _letters(found, whole=bool(ids)))
-
-
-def _letters(found: list[views.ParkedView], *, whole: bool) -> RenderableType:
-    """Return one line per letter, with the whole traceback if asked for."""
-    rows = []
-    for letter in found:
-        error = letter.error.strip() or "-"
-        due = tables.until(letter.next_at) if letter.next_at else "waits for you"
-        fact = f"{letter.type} {letter.event_id}"
-        rows.append((letter.id, letter.subscriber, fact, letter.tries, due, error if whole else error.splitlines()[-1]))
-    return tables.table((">id", "subscriber", "fact", ">tries", "next try", "error"), rows, nothing="no dead letter")
 
 
 def page(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:

@@ -18,21 +18,27 @@ def actors(
     restart: Annotated[bool, typer.Option("--restart", help="Replace it by a fresh one.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Let it take no further message.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Let it go on.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log every message it handles; ends by itself.")] = False,
+    seconds: Annotated[float, typer.Option(min=0, max=86_400, help="How long to debug; 0 ends it now.")] = 3600.0,
+    replace: Annotated[str, typer.Option(metavar="MODULE:CLASS", help="Let this class take over, if it is fit.")] = "",
     dry_run: DryRun = False,
     config: ConfigFile = DEFAULT,
     json: AsJson = False,
 ) -> None:
     """Show the supervision tree, show one actor with its last failure, or act on it.
 
-    Examples: `run_agent.py actors`, `run_agent.py actors merge --restart`
+    Examples: `run_agent.py actors`, `run_agent.py actors merge --restart`, `run_agent.py actors merge --debug --seconds 600`
     """
     with session(config, json=json) as say:
-        verbs = [verb for verb, wanted in (("restart", restart), ("pause", pause), ("resume", resume)) if wanted]
+        wanted = {"restart": restart, "pause": pause, "resume": resume, "debug": debug, "replace": bool(replace)}
+        verbs = [verb for verb, given in wanted.items() if given]
         if len(verbs) > 1 or (verbs and name is None):
-            raise Stop(Exit.USAGE, "expected the name of an actor and one of --restart, --pause, --resume")
+            options = ", ".join(f"--{verb}" for verb in wanted)
+            raise Stop(Exit.USAGE, f"expected the name of an actor and one of {options}")
+        more: dict[str, Any] = {"seconds": seconds} if debug else {"type": replace} if replace else {}
         agent = Agent.of(say)
         if verbs and name is not None:
-            done = agent.post(f"/actors/{part(name)}/{verbs[0]}", {"dry_run": dry_run}, dict[str, Any])
+            done = agent.post(f"/actors/{part(name)}/{verbs[0]}", {"dry_run": dry_run, **more}, dict[str, Any])
             say.show(done, lambda: f"{name} {'would be' if dry_run else 'is'} {done['done']}")
         elif name is not None:
             one = agent.get(f"/actors/{part(name)}", ActorSnapshot)

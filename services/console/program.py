@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from backends.channel.hosts import Hosts
 from backends.opening import open_storages, settings_of
 from config.faults import Faults
 from config.loader import Loaded, load
@@ -18,7 +19,7 @@ from services.console.commands import build
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, session
 from services.demo.options import DemoOptions
-from storage.engine import Reader, database_file
+from storage.engines.opening import open_reader
 from storage.errors import StoreError
 from supervisors import SystemClock, Transient
 
@@ -26,8 +27,11 @@ Run = Callable[[Loaded], Awaitable[int]]
 NAME = "run_agent.py"
 
 
-def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
-    """Return the whole program. `run` runs an agent; `refusals`, beside Faults, tell of a configuration that will not do."""
+def program(
+    run: Run, refusals: tuple[type[Exception], ...], simulate: Callable[..., None] | None = None
+) -> typer.Typer:
+    """Return the whole program. `run` runs an agent; `refusals`, beside Faults, tell of a configuration that will not do;
+    `simulate` is the command that runs one in a world of its own."""
     wrong: tuple[type[Exception], ...] = (Faults, *refusals)
     app = typer.Typer(
         name=NAME,
@@ -59,6 +63,8 @@ def program(run: Run, refusals: tuple[type[Exception], ...]) -> typer.Typer:
 
     app.command(name="verify")(verify_command)
     app.command(name="demo")(demo_command)
+    if simulate is not None:
+        app.command(name="simulate")(simulate)
     build(app)
     return app
 
@@ -79,18 +85,23 @@ def verify_command(
     """
     with session(config, json=json) as open_session:
         loaded = open_session.loaded
-        storages = None if rows_only else open_storages(loaded, {"clock": SystemClock()})
+        hosts = Hosts(loaded.settings.hosts)
+        offered = {"clock": SystemClock(), "hosts": hosts}
+        storages = None if rows_only else open_storages(loaded, offered)
 
         async def check() -> verify.Verification:
-            reader = Reader(database_file(loaded.store_url()))
+            reader = open_reader(loaded.store_url())
             try:
                 return await verify.verify(reader, storages, deep=deep)
             finally:
                 await reader.close()
+                for storage in (storages or {}).values():
+                    await storage.close()
+                await hosts.close()
 
         try:
             found = asyncio.run(check())
-        except StoreError as error:
+        except (StoreError, Transient) as error:
             raise Stop(Exit.NO_STORE, str(error)) from None
         open_session.show(found, lambda: verify.shown(found))
         raise typer.Exit(int(Exit.OK if found.holds else Exit.FAILED))
@@ -105,6 +116,10 @@ def demo_command(
     keep: Annotated[
         bool, typer.Option("--keep", help="Let everything run on at the end, to look at its pages.")
     ] = False,
+    targets: Annotated[
+        Path | None,
+        typer.Option(help="TOML tables of hosts and of the targets of alpha and beta, in place of local processes."),
+    ] = None,
 ) -> None:
     """From a request to delivered physics, on this machine: a ProdMgr, an agent, three sites, real jobs.
 
@@ -121,6 +136,7 @@ def demo_command(
         chaos=chaos,
         seed=seed,
         keep=keep,
+        targets=targets,
     )
     raise typer.Exit(run_demo(options))
 
@@ -133,4 +149,5 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "asyncssh"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,6 +1,7 @@
 """The verbs that look: they read the store itself, so they work when the agent is dead or hangs."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -8,15 +9,16 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from domain.explain import agent_away
 from domain.file import FileState
 from domain.job import JobState
+from domain.obstacles import agent_away
 from services.console import tables
 from services.console.agent import Agent, NoAgent, part
 from services.console.exits import Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, Session, session
 from storage import views
 from storage import why as reasons
+from storage.backup import newest_at
 from storage.why import Explanation
 
 WorkflowName = Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.", metavar="NAME")]
@@ -35,6 +37,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     causes: list[views.Cause]
     alerts: list[views.AlertView]
     dead_letters: int
+    snapshot_at: float | None
 
 
 def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
@@ -49,7 +52,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
                 views.jobs_by_site(c),
                 views.causes(c, limit=5),
                 views.open_alerts(c),
-                len(views.dead_letters(c, dead_only=True)),
+                len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
             )
         )
         running, told = _agent(say)
@@ -62,6 +65,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
             causes=causes,
             alerts=alerts,
             dead_letters=dead,
+            snapshot_at=newest_at(Path(say.loaded.settings.backup.directory)),
         )
         say.show(answer, lambda: _status(answer))
 
@@ -81,6 +85,7 @@ def _agent(say: Session) -> tuple[bool, str]:
 def _status(answer: StatusAnswer) -> RenderableType:
     parts: list[RenderableType] = [
         Text(answer.agent, style="green" if answer.running else "red"),
+        Text(f"newest snapshot of the store: {tables.ago(answer.snapshot_at) if answer.snapshot_at else 'none'}"),
         Text(""),
         tables.workflows(answer.workflows),
         Text(""),
@@ -94,7 +99,7 @@ def _status(answer: StatusAnswer) -> RenderableType:
     if answer.alerts:
         parts += [Text(""), _alerts(answer.alerts)]
     if answer.dead_letters:
-        parts += [Text(""), Text(f"{answer.dead_letters} dead letters: see `dead-letters`", style="red")]
+        parts += [Text(""), Text(f"{answer.dead_letters} dead letters: see `dlq list`", style="red")]
     return Group(*parts)
 
 

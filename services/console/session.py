@@ -15,7 +15,9 @@ from config.faults import Faults
 from config.loader import Loaded, load
 from config.secret import SecretError
 from services.console.exits import Exit, Stop
-from storage.engine import Connection, Reader, database_file
+from storage.engine import Connection
+from storage.engines.base import Reader
+from storage.engines.opening import open_reader
 from storage.errors import StoreAway, StoreError
 from storage.views import Unknown
 
@@ -56,7 +58,7 @@ class Session:
         """Ask the store without holding it: the agent may run, hang or be dead."""
         reader: Reader | None = None
         try:
-            reader = Reader(database_file(self.loaded.store_url()), threads=1)
+            reader = open_reader(self.loaded.store_url(), threads=1)
             return reader.read_now(query)
         except Unknown as error:
             raise Stop(Exit.FAILED, str(error)) from None

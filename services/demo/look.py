@@ -12,7 +12,8 @@ import msgspec
 from domain.events import all_events
 from services.demo.options import DemoError
 from storage import log, views
-from storage.engine import Connection, Reader
+from storage.engine import Connection
+from storage.engines.sqlite import SqliteReader
 from storage.errors import StoreAway
 from storage.log import Logged
 
@@ -25,7 +26,7 @@ class StoreLook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reader: Reader | None = None
+        self._reader: SqliteReader | None = None
         self._position = 0
         self._kinds = list(all_events().values())
 
@@ -36,7 +37,7 @@ class StoreLook:
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Answer a question; a store that is just being opened by a fresh agent is asked again for a while."""
         if self._reader is None:
-            self._reader = Reader(self._path, threads=1)
+            self._reader = SqliteReader(self._path, threads=1)
         begun = time.monotonic()
         while True:
             try:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -93,13 +94,15 @@ def write_workflow(place: Place, options: DemoOptions) -> WorkflowSpec:
     return spec
 
 
-def write_config(place: Place, *, manager_url: str, chaos: bool) -> None:
+def write_config(place: Place, *, manager_url: str, chaos: bool, targets: Path | None = None) -> None:
     """Write the agent's configuration: two sites that work, one that is delivered to, looks at things often."""
     head = HEAD.format(url=manager_url, token=json.dumps(str(place.agent_token)), faults="true" if chaos else "false")
     environment = {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))}
     if chaos:
         environment["PRODAGENT_DEMO_FAULTS"] = str(place.faults)
-    parts = [head, *(_site(place, site, environment) for site in WORKERS), _storage(place, DESTINATION)]
+    parts = [head, *(_storage(place, site) for site in (*WORKERS, DESTINATION))]
+    parts += [_target(place, site) for site in WORKERS] if targets is None else [targets.read_text(encoding="utf-8")]
+    parts += [_environment(site, name, environment) for site, name in _named(parts)]
     place.config.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -107,12 +110,20 @@ def _storage(place: Place, site: str) -> str:
     return STORAGE.format(site=site, root=json.dumps(str(place.storage(site))))
 
 
-def _site(place: Place, site: str, environment: dict[str, str]) -> str:
-    settings = TARGET.format(
-        site=site, directory=json.dumps(str(place.work(site))), python=json.dumps(str(sys.executable))
-    )
+def _target(place: Place, site: str) -> str:
+    return TARGET.format(site=site, directory=json.dumps(str(place.work(site))), python=json.dumps(str(sys.executable)))
+
+
+def _named(parts: list[str]) -> list[tuple[str, str]]:
+    """Return site and name of each target that the tables make."""
+    sites = tomllib.loads("\n".join(parts)).get("sites", {})
+    return [(site, name) for site, tables in sites.items() for name in tables.get("targets", {})]
+
+
+def _environment(site: str, target: str, environment: dict[str, str]) -> str:
+    """Let the jobs of a target use the Python of the demonstration, with its physics."""
     variables = "".join(f"{name} = {json.dumps(value)}\n" for name, value in environment.items())
-    return f"{_storage(place, site)}\n{settings}\n[sites.{site}.targets.{site}-local.environment]\n{variables}"
+    return f"[sites.{site}.targets.{target}.environment]\n{variables}"
 
 
 HEAD = """\
@@ -177,6 +188,7 @@ directory = {directory}
 python = {python}
 slots = 1
 idle_s = 20.0
+hold_failure_s = 0
 poll_s = 0.5
 limits = {{ processing = 3, merge = 2 }}
 """

@@ -120,7 +120,7 @@ async def _set_up(
     await stack.enter_async_context(_running(manager, place))
     url = f"http://127.0.0.1:{await _port(manager, place)}"
     console.print(f"a ProdMgr answers at {url}", highlight=False)
-    places.write_config(place, manager_url=url, chaos=options.chaos)
+    places.write_config(place, manager_url=url, chaos=options.chaos, targets=options.targets)
     ask = ["request", "add", str(place.workflow), "--url", url, "--token-file", str(place.manager_token), "--json"]
     policy = ["--jobs", "5", "--complete-below", "0"]
     request = json.loads(await _must([sys.executable, PRODMGR, *ask, *policy], place))["id"]

@@ -24,7 +24,7 @@ from backends.prodmgr.wire import (
 from services.prodmgr import identity, leasing, requests, returns
 from services.prodmgr.identity import Caller
 from services.prodmgr.refusal import Code, Refusal, bad_input, not_found
-from storage import accounts
+from storage import accounts, callers
 from storage.accounts import Scope
 from storage.store import Store, Tx
 
@@ -43,12 +43,12 @@ class Accountant:
     async def admit(self, header: str | None) -> Caller:
         """Return whose token an Authorization header carries; raise Refusal 401."""
         sha256 = identity.digest(identity.bearer(header))
-        row = await self._store.read(lambda connection: accounts.find_token(connection, sha256))
+        row = await self._store.read(lambda connection: callers.find_token(connection, sha256))
         return identity.admit(row, self._store.clock.time())
 
     async def audit(self, who: str, verb: str, result: str) -> None:
         """Put on record what somebody tried."""
-        await self._store.write(lambda tx: accounts.add_audit(tx, who, verb, result))
+        await self._store.write(lambda tx: callers.add_audit(tx, who, verb, result))
 
     # ------------------------------------------------------------ agents
     async def acquire(self, caller: Caller, call: AcquireCall) -> bytes:
@@ -90,7 +90,7 @@ class Accountant:
 
         def unit(tx: Tx) -> None:
             if accounts.sandbox_size(tx.connection, sha256) is None:
-                accounts.add_audit(tx, caller.name, "upload sandbox", f"{sha256}, {len(content)} bytes")
+                callers.add_audit(tx, caller.name, "upload sandbox", f"{sha256}, {len(content)} bytes")
             accounts.add_sandbox(tx, sha256, content)
 
         await self._store.write(unit)
@@ -116,13 +116,13 @@ class Accountant:
         digest = hashlib.sha256(route.encode() + b"\n" + msgspec.json.encode(call)).hexdigest()
 
         def once(tx: Tx) -> str:
-            earlier = accounts.recall(tx.connection, caller.name, call.call_id)
+            earlier = callers.recall(tx.connection, caller.name, call.call_id)
             if earlier is not None:
                 if earlier[0] != digest:
                     raise Refusal(Code.CALL_CONFLICT, f"call id {call.call_id} was used for another call")
                 return earlier[1]
             answer = msgspec.json.encode(unit(tx, caller, call)).decode()
-            accounts.remember(tx, caller.name, call.call_id, digest, answer, KEEP_S)
+            callers.remember(tx, caller.name, call.call_id, digest, answer, KEEP_S)
             return answer
 
         return (await self._store.write(once)).encode()
@@ -130,8 +130,8 @@ class Accountant:
 
 def book_token(tx: Tx, caller: Caller, call: TokenCall) -> Done:
     """Store the digest of a token; raise Refusal 400 if it is there already."""
-    if accounts.find_token(tx.connection, call.sha256) is not None:
+    if callers.find_token(tx.connection, call.sha256) is not None:
         raise bad_input("sha256", call.sha256, "the digest of a new token")
-    accounts.add_token(tx, call.sha256, call.agent, Scope(call.scope), tx.now + call.days * 86400)
-    accounts.add_audit(tx, caller.name, f"make token for {call.agent}", f"scope {call.scope}, {call.days:g} days")
+    callers.add_token(tx, call.sha256, call.agent, Scope(call.scope), tx.now + call.days * 86400)
+    callers.add_audit(tx, caller.name, f"make token for {call.agent}", f"scope {call.scope}, {call.days:g} days")
     return Done()

@@ -6,7 +6,8 @@ import secrets
 import msgspec
 
 from services.prodmgr.refusal import Code, Refusal
-from storage.accounts import Scope, TokenRow
+from storage.accounts import Scope
+from storage.callers import TokenRow
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from services.prodmgr.bodies import misfit
 from services.prodmgr.identity import Caller
 from services.prodmgr.leasing import find_request, settings_of
 from services.prodmgr.refusal import Code, Refusal, bad_input, not_found
-from storage import accounts
+from storage import accounts, callers
 from storage.accounts import AllocationRow, AllocationState, Connection, RequestRow
 from storage.transaction import Tx
 
@@ -64,7 +64,7 @@ def make(tx: Tx, caller: Caller, call: MakeCall) -> RequestDetail:
         created_by=caller.name,
     )
     accounts.check(tx, row, Range(row.first_event, row.events))
-    accounts.add_audit(tx, caller.name, "make request", f"request {row.id}: {row.name}, {row.events} events")
+    callers.add_audit(tx, caller.name, "make request", f"request {row.id}: {row.name}, {row.events} events")
     return detail(tx.connection, row.id)
 
 
@@ -77,7 +77,7 @@ def change(tx: Tx, caller: Caller, number: int, verb: str, call: ChangeCall) -> 
         accounts.move_request(tx, number, RequestVerb(verb), call.reason or f"{verb} by {caller.name}")
     except IllegalMove:
         raise Refusal(Code.ILLEGAL_MOVE, f"request {number} is {row.state.value}: {verb} is not possible") from None
-    accounts.add_audit(tx, caller.name, f"{verb} request {number}", call.reason or "done")
+    callers.add_audit(tx, caller.name, f"{verb} request {number}", call.reason or "done")
     return detail(tx.connection, number)
 
 

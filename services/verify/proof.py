@@ -74,8 +74,8 @@ async def _from_rows(
     def query(connection: Connection) -> tuple[float, list[Breach], list[LedgerRow]]:
         at = time.time() if running else last_fact_at(connection)
         broken = laws.damaged(connection) if deep else []
-        broken += laws.check(connection, now=at, limits=limits, progress=tell)
-        return at, broken, laws.ledger(connection)
+        breaches, rows = laws.prove(connection, now=at, limits=limits, progress=tell)
+        return at, broken + breaches, rows
 
     return await store.read(query)
 

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from actors.messages import Submitted, SubmitWorkflow
 from actors.opening import open_world
+from actors.wiring import kind_of
 from actors.world import World
 from backends.opening import settings_of
 from backends.prodmgr.base import ProdMgr
@@ -15,12 +19,14 @@ from config.loader import load
 from domain.events import Event
 from domain.spec import Merge, Retry, Step, WorkflowSpec
 from run_agent import tree
-from supervisors import ActorSystem
+from storage import schema
+from supervisors import ActorSystem, ChildSpec
 from supervisors.testing import Signal
 
 CONFIG = """
 [agent]
 name = "test"
+store = "{store}"
 
 [admin]
 enabled = {admin}
@@ -34,6 +40,7 @@ root = "alpha/storage"
 [sites.alpha.targets.alpha-local]
 kind = "local"
 directory = "alpha/batch"
+hold_failure_s = 0
 slots = 2
 idle_s = 0.5
 poll_s = 0.05
@@ -48,10 +55,15 @@ sweep_s = 0.2
 [events]
 sweep_s = 0.2
 redelivery_s = [0.05, 0.1]
+{events}
 
 [merge]
 sweep_s = 0.2
 """
+
+
+STORE = ContextVar("STORE", default="sqlite:///state/agent.db")
+"""Where the agents of a test keep their store; tests/integration/conftest.py sets it."""
 
 
 @dataclass
@@ -73,11 +85,20 @@ class Agent:
 
 @asynccontextmanager
 async def running(
-    directory: Path, *, more: str = "", admin: bool = False, managers: Mapping[str, ProdMgr] | None = None
+    directory: Path,
+    *,
+    more: str = "",
+    events: str = "",
+    store: str = "",
+    admin: bool = False,
+    managers: Mapping[str, ProdMgr] | None = None,
 ) -> AsyncIterator[Agent]:
-    """Yield an agent; afterwards it is stopped and its node daemon has ended. `managers` answer instead of those in `more`."""
+    """Yield an agent; afterwards it is stopped and its node daemon has ended.
+
+    `store`: its address, if not the one that the test runs on; `more`: further tables; `events`: further keys of [events]; `managers` answer instead of those in `more`.
+    """
     path = directory / "agent.toml"
-    path.write_text(CONFIG.format(admin=str(admin).lower()) + more)
+    path.write_text(CONFIG.format(admin=str(admin).lower(), events=events, store=store or STORE.get()) + more)
     async with open_world(load(path, settings_of)) as opened:
         world = opened if managers is None else replace(opened, managers=managers)
         system = ActorSystem(tree(world), clock=world.clock)
@@ -94,7 +115,21 @@ async def running(
             yield agent
         finally:
             await system.stop(drain=0.0)
+        undeclared = await _undeclared(world)
+        assert not undeclared, undeclared
     await _daemons_end(directory)
+
+
+async def _undeclared(world: World) -> list[str]:
+    """Return the facts that an actor wrote and its class does not declare in `emits` (PA-006)."""
+    kinds = {spec.name: kind for spec in tree(world).walk() if isinstance(spec, ChildSpec) and (kind := kind_of(spec))}
+    query = sa.select(schema.event.c.sender, schema.event.c.type).distinct()
+    written = await world.store.read(lambda c: [tuple(row) for row in c.execute(query)])
+    return [
+        f"{sender} wrote {fact}"
+        for sender, fact in written
+        if sender in kinds and fact not in {kind.__name__ for kind in kinds[sender].emits}
+    ]
 
 
 async def _daemons_end(directory: Path) -> None:

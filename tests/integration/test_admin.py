@@ -16,8 +16,9 @@ from actors.admin import Admin
 from actors.admin_pages.openapi import plain_path
 from actors.admin_pages.pages import PAGES
 from actors.admin_pages.routes import ROUTES
-from actors.messages import HoldWorkflow, KillJobs, ReplayParked, RetryJobs
-from storage import views
+from actors.messages import DropLetters, HoldWorkflow, KillJobs, ReplayLetters, RetryJobs
+from storage import dead_letters, views
+from storage.dead_letters import Unhandled
 from storage.views import JobView, WorkflowView
 from storage.why import Explanation
 from supervisors import ActorSystem
@@ -79,7 +80,7 @@ async def test_the_tree_is_seen_with_failures(agent: Agent) -> None:
     assert one["last_failure"]["text"] == "a <b>bug</b>"
     assert "ValueError" in one["last_failure"]["traceback"]
     names = [actor["name"] for actor in (await agent.get("/api/v1/actors"))["actors"]]
-    assert names == ["agent", "stages", "injector", "queue", "error", "monitor", "admin"]
+    assert names == ["agent", "stages", "injector", "queue", "error", "postmaster", "admin"]
     page = await agent.get("/actors/queue")
     assert "a &lt;b&gt;bug&lt;/b&gt;" in page
 
@@ -197,12 +198,46 @@ async def test_commands_reach_the_actor_concerned_and_the_audit(agent: Agent) ->
     await agent.post("/workflows/held/release", **who)
     assert agent.probe("injector").messages[-1].hold is False
     assert (await agent.post("/dead-letters/replay", **who))["changed"] == [1]
-    assert agent.probe("monitor").messages[-1] == ReplayParked(parked=[1], who="anna")
+    assert agent.probe("postmaster").messages[-1] == ReplayLetters(facts=[1], who="anna")
     lines = await agent.store.read(views.audited)
     assert [line.verb for line in lines][::-1] == [
         "workflows", "jobs/retry", "jobs/kill", "workflows/zmumu/hold", "workflows/held/release", "dead-letters/replay",
     ]  # fmt: skip
     assert {line.who for line in lines} == {"anna"}
+
+
+@pytest.mark.feature("PA-012")
+async def test_dead_letters_of_both_kinds_are_listed_and_dropped(agent: Agent) -> None:
+    lost = Unhandled("queue", "Wake", '{"type":"Wake"}', "Wake()", "killed-its-actor", "ValueError: odd", "Trace", 2)
+    await agent.store.write(lambda tx: dead_letters.keep(tx, lost))
+    found = await agent.get("/api/v1/dead-letters")
+    assert [(one["actor"], one["reason"], one["times"]) for one in found["mail"]] == [("queue", "killed-its-actor", 1)]
+    assert (await agent.get("/api/v1/status"))["dead_letters"] == 2
+    assert "ValueError: odd" in await agent.get("/dead-letters")
+    assert (await agent.post("/dead-letters/drop", {"mail": [1], "dry_run": True}))["mail"] == [1]
+    await agent.post("/dead-letters/drop", {"ids": [1], "mail": [1]}, **{"X-Prodagent-Who": "anna"})
+    assert agent.probe("postmaster").messages[-1] == DropLetters(facts=[1], mail=[1], who="anna")
+
+
+@pytest.mark.feature("OPS-05")
+async def test_an_actor_is_logged_in_full_for_a_while(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await agent.post("/actors/queue/debug", {"seconds": 600})
+    assert answer == {"actor": "queue", "done": "logged in full for 600 s", "dry_run": False}
+    agent.system.ref("queue").tell("hello")
+    await agent.probe("queue").expect(1)
+    await agent.post("/actors/queue/debug", {"seconds": 0})
+    assert "handled str" in caplog.text
+
+
+@pytest.mark.feature("OPS-05")
+async def test_another_class_takes_over_if_it_is_fit(agent: Agent) -> None:
+    before = agent.system.instance("admin")
+    text = (await agent.post("/actors/admin/replace", {"type": "tests.unit.actors.unfit:Unfit"}, 409))["error"]["text"]
+    assert "is not fit (ValueError: not today); the old one goes on" in text
+    assert agent.system.instance("admin") is before
+    answer = await agent.post("/actors/admin/replace", {"type": "tests.unit.actors.unfit:Fit", "dry_run": True})
+    assert answer["done"] == "replaced by tests.unit.actors.unfit:Fit"
+    assert agent.system.instance("admin") is before
 
 
 async def test_an_actor_is_restarted_paused_and_crashed(agent: Agent) -> None:
@@ -276,6 +311,13 @@ MALFORMED = [
     ("/workflows", {"spec": SPEC | {"name": "taken"}}, 409, None, "exists with other content"),
     ("/actors/quue/restart", {}, 404, None, "did you mean 'queue'"),
     ("/dead-letters/replay", {"ids": [7]}, 404, None, "no dead letter 7"),
+    ("/dead-letters/drop", {"mail": [7]}, 404, None, "no dead letter m7"),
+    ("/dead-letters/drop", {}, 400, "ids", "the ids of the dead letters"),
+    ("/actors/queue/debug", {"seconds": -1}, 400, "seconds", "0"),
+    ("/actors/queue/replace", {}, 400, "type", ""),
+    ("/actors/queue/replace", {"type": "nowhere:Nobody"}, 409, None, "cannot be loaded"),
+    ("/actors/queue/replace", {"type": "actors.guard:Guard"}, 409, None, "no stage runs there now"),
+    ("/actors/quue/debug", {}, 404, None, "did you mean 'queue'"),
     ("/nothing", {}, 404, None, "Not Found"),
     ("/status", {}, 405, None, "Not Allowed"),
 ]

@@ -12,6 +12,8 @@ from domain.workflow import WorkflowState
 from storage import jobs, laws, workflows
 from tests.integration.agent import Agent, running, workflow
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 
 async def laws_hold(agent: Agent) -> None:
     broken = await agent.world.store.read(lambda c: laws.check(c, now=agent.world.clock.time(), limits=laws.Limits()))
@@ -76,7 +78,7 @@ async def test_a_bad_payload_is_given_up_and_named_as_lost(tmp_path: Path) -> No
         (row,) = await agent.world.store.read(laws.ledger)
         assert (row.merged, row.lost, row.in_progress) == (30, 10, 0)
         await laws_hold(agent)
-        (lost,) = await agent.world.store.read(lambda c: jobs.in_state(c, JobState.EXHAUSTED, 10))
+        (lost,) = await agent.world.store.read(lambda c: jobs.oldest(c, JobState.EXHAUSTED, 10))
         (agent.directory / "alpha").joinpath("mended").touch()
         assert (await agent.system.ref("error").ask(RetryJobs(jobs=[lost.id], dry_run=True))).ids == [lost.id]
         exhausted = agent.fact(e.JobsExhausted)

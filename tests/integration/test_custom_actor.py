@@ -11,7 +11,9 @@ from backends.opening import settings_of
 from config.loader import load
 from domain import events as e
 from run_agent import tree
+from storage import attempts
 from supervisors.testing import Signal
+from tests.integration import archivist
 from tests.integration.agent import CONFIG, running, workflow
 
 NOTIFIER = """
@@ -54,6 +56,27 @@ async def test_it_posts_about_jobs_that_were_given_up(tmp_path: Path) -> None:
         await runner.cleanup()
 
 
+ARCHIVIST = """
+[actors.archivist]
+type = "tests.integration.archivist:Archivist"
+under = "outcome"
+"""
+
+
+@pytest.mark.feature("PA-016", "PA-517")
+async def test_job_directories_stay_for_who_wants_to_look_into_them(tmp_path: Path) -> None:
+    archivist.ready.clear()
+    async with running(tmp_path, more=ARCHIVIST) as agent:
+        await agent.submit(workflow(events=20))
+        await agent.fact(e.WorkflowsCompleted).reached()
+        await agent.fact(e.FilesRemoved).reached()
+        left = await agent.world.store.read(lambda c: attempts.left_behind(c, "alpha-local", 10))
+        assert len(left.ended) >= 2  # only the archivist keeps them
+        assert agent.fact(e.JobsCleaned).count == 0
+        archivist.ready.set()
+        await agent.fact(e.JobsCleaned).reached()
+
+
 @pytest.mark.feature("PA-001", "OPS-03")
 @pytest.mark.parametrize(
     ("wrong", "reason"),
@@ -69,7 +92,9 @@ async def test_it_posts_about_jobs_that_were_given_up(tmp_path: Path) -> None:
 )
 async def test_a_wrong_one_is_refused_before_anything_starts(tmp_path: Path, wrong: str, reason: str) -> None:
     path = tmp_path / "agent.toml"
-    path.write_text(CONFIG.format(admin="false") + f"\n[actors.x]\n{wrong}\n")
+    path.write_text(
+        CONFIG.format(admin="false", events="", store="sqlite:///state/agent.db") + f"\n[actors.x]\n{wrong}\n"
+    )
     async with open_world(load(path, settings_of)) as world:
         with pytest.raises(WrongActor, match=reason):
             tree(world)

@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ async def command(*words: str) -> tuple[int, str, str]:
 class Service:
     """A ProdMgr process that can be killed and started again on the same store and port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str) -> None:
         self.folder = folder
-        self.store = f"sqlite:///{folder}/prodmgr.db"
+        self.store = store
         self.process: asyncio.subprocess.Process | None = None
         self.port = 0
         self._open = contextlib.AsyncExitStack()
@@ -105,8 +105,8 @@ class Service:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    made = Service(tmp_path)
+async def service(tmp_path: Path, new_store_url: Callable[..., str]) -> AsyncIterator[Service]:
+    made = Service(tmp_path, new_store_url(PRODMGR))
     yield made
     await made.close()
 

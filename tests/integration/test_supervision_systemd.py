@@ -68,3 +68,20 @@ def test_the_unit_file_waits_longer_than_the_agent_needs():
     for option in ("WatchdogSec", "TimeoutStopSec", "Restart=always", "StartLimitBurst", "ReadWritePaths"):
         assert option in how_to
         assert any(option.split("=")[0] in section for section in unit.values())
+
+
+def judged(unit: Path) -> tuple[int, str]:
+    """What systemd itself says of a unit file."""
+    verdict = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    return verdict.returncode, verdict.stdout + verdict.stderr
+
+
+@pytest.mark.feature("PA-004")
+def test_systemd_finds_nothing_wrong_with_the_unit_file(tmp_path):
+    text = (ROOT / "docs/how-to/prodagent.service").read_text()
+    here = text.replace("/opt/prodagent/.venv/bin/python", sys.executable)
+    unit = tmp_path / "prodagent.service"
+    unit.write_text(here)
+    assert judged(unit) == (0, "")
+    unit.write_text(here.replace("WatchdogSec=", "WatchdogSeconds="))
+    assert "Unknown key" in judged(unit)[1], "it does read the keys"

@@ -77,11 +77,11 @@ def fill(tx: Tx):
     jobs.admit(tx, list(range(1, 20)))
     at_target(tx, [1, 2, 3, 4, 5, 6, 14, 15], "ended")
     account(tx, [1, 2, 3, UNMERGED], "/store/unmerged/mc/{}.txt")
-    merges.create(tx, owner, "alpha", list(MERGED_JOBS), 100)
+    merges.create_all(tx, owner, "alpha", [list(MERGED_JOBS)], 100)
     jobs.admit(tx, [MERGE_JOB])
     at_target(tx, [MERGE_JOB], "ended")
     account(tx, [MERGE_JOB], "/store/mc/merged.txt", merged=True, events=3000)
-    (merged,) = datasets.registered(tx.connection, 10)
+    merged = len(MERGED_JOBS) + 2
     datasets.book(tx, [merged], BlockLimits(100, 10**9, 10**9, 10**9))
     transfers.want(tx, [(merged, "alpha", "gamma")])
     attempts.fail(tx, [Failure(job, STAGE_OUT, "no space left <b>here</b>", "last lines") for job in (5, 6, 14)])

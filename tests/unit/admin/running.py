@@ -9,7 +9,18 @@ from typing import Any
 import aiohttp
 
 from actors.admin import Admin
-from actors.messages import Changed, HoldWorkflow, KillJobs, Refused, ReplayParked, RetryJobs, Submitted, SubmitWorkflow
+from actors.messages import (
+    Changed,
+    DropLetters,
+    HoldWorkflow,
+    KillJobs,
+    LettersChanged,
+    Refused,
+    ReplayLetters,
+    RetryJobs,
+    Submitted,
+    SubmitWorkflow,
+)
 from actors.world import World
 from storage.sandboxes import Sandboxes
 from storage.store import Store
@@ -29,8 +40,8 @@ def answer(message: Any) -> Any:
             return Changed(ids=[job for job in message.jobs if job < 20] or ([5] if message.workflow else []))
         case HoldWorkflow():
             return Changed(ids=[1] if message.workflow == "zmumu" or not message.hold else [])
-        case ReplayParked():
-            return Changed(ids=message.parked)
+        case ReplayLetters() | DropLetters():
+            return LettersChanged(facts=message.facts, mail=message.mail)
         case "crash":
             raise ValueError("a <b>bug</b>")
     return None
@@ -85,7 +96,7 @@ def world(state: Path, store: Store, **admin: Any) -> World:
 
 
 def tree(start: Callable[[], Admin]) -> SupervisorSpec:
-    stages = [ChildSpec(name, lambda: Probe(answer)) for name in ("injector", "queue", "error", "monitor")]
+    stages = [ChildSpec(name, lambda: Probe(answer)) for name in ("injector", "queue", "error", "postmaster")]
     return SupervisorSpec("agent", (SupervisorSpec("stages", tuple(stages)), ChildSpec("admin", start)))
 
 

@@ -8,21 +8,18 @@ from domain.explain import (
     OPERATOR,
     FileSight,
     JobSight,
-    SiteSight,
     TransferSight,
     Verdict,
     WorkflowSight,
-    agent_away,
     explain_file,
     explain_job,
-    explain_site,
     explain_transfer,
     explain_workflow,
-    fact_parked,
-    owner_away,
 )
+from domain.explain_site import SiteSight, explain_site
 from domain.file import FILE_TABLE, FileState
 from domain.job import JOB_TABLE, JobState, JobType
+from domain.obstacles import agent_away, fact_parked, owner_away
 from domain.transfer import TRANSFER_TABLE, TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
 

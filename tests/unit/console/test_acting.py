@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from actors.messages import HoldWorkflow, KillJobs, RetryJobs
+from actors.messages import DropLetters, HoldWorkflow, KillJobs, RetryJobs
 from services.console.agent import AgentFile
 from services.console.commands import build
 from services.console.exits import Exit
@@ -71,7 +71,11 @@ async def test_jobs_and_workflows_are_changed(agent: Agent, run: Run) -> None:
     )
     assert "1 workflow released" in (await run("release", "held")).stdout
     assert "did you mean 'zmumu'" in (await run("hold", "zmum", code=Exit.FAILED)).stderr
-    assert json.loads((await run("dead-letters", "--replay", "--json")).stdout)["changed"] == [1]
+    assert json.loads((await run("dlq", "replay", "--json")).stdout)["changed"] == [1]
+    assert "1 dead letter would be dropped: 1" in (await run("dlq", "drop", "1", "--dry-run")).stdout
+    assert "1 dead letter dropped: 1" in (await run("dlq", "drop", "1")).stdout
+    assert agent.probe("postmaster").messages[-1] == DropLetters(facts=[1], who="anna")
+    assert "no dead letter m9" in (await run("dlq", "replay", "m9", code=Exit.FAILED)).stderr
 
 
 async def test_the_tree_is_shown_and_acted_on(agent: Agent, run: Run) -> None:

@@ -110,14 +110,16 @@ def test_files_alerts_and_dead_letters(run: Run) -> None:
     assert "merged from" in run("files", "--name", "/store/mc/merged.txt").stdout
     assert data(run, "files", "--name", "5")["parents"]
     assert "jobs-exhausted" in run("alerts").stdout
-    assert "waits for you" in run("dead-letters").stdout
-    assert "somewhere" in run("dead-letters", "1").stdout
+    assert "waits for you" in run("dlq", "list").stdout
+    assert "somewhere" in run("dlq", "show", "1").stdout
+    assert "there is no dead letter 7, m8" in run("dlq", "show", "1", "7", "m8", code=Exit.FAILED).stderr
+    assert "expected an id of `dlq list`" in run("dlq", "show", "x1", code=Exit.USAGE).stderr
 
 
 @pytest.mark.parametrize(
     "words",
     [("actors",), ("actors", "merge", "--restart"), ("retry", "5"), ("kill", "5"), ("hold", "zmumu"), ("release", "zmumu"),
-     ("dead-letters", "--replay"), ("page",)],
+     ("dlq", "replay"), ("page",)],
 )  # fmt: skip
 def test_acting_needs_the_agent(run: Run, place: Path, words: tuple[str, ...]) -> None:
     assert str(place / "agent.json") in run(*words, code=Exit.NO_AGENT).stderr.replace("\n", "")
@@ -166,8 +168,12 @@ def test_each_verb_has_help_with_an_example(run: Run) -> None:
     app = typer.Typer()
     build(app)
     names = [command.name for command in app.registered_commands if command.name]
-    assert len(names) == 14
-    for words in [[name] for name in names] + [["config", name] for name in ("check", "explain", "new", "diff")]:
+    assert len(names) >= 15
+    for words in (
+        [[name] for name in names]
+        + [["config", name] for name in ("check", "explain", "new", "diff")]
+        + [["dlq", name] for name in ("list", "show", "replay", "drop")]
+    ):
         text = run(*words, "--help").stdout
         assert "Example" in text, words
         assert "run_agent.py" in text, words

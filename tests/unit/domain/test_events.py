@@ -1,6 +1,7 @@
 """Facts survive the way to disk and back; what is no fact is refused."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,12 @@ from domain.events import MAX_BODY, Event, JobsCooledOff, JobsCreated, all_event
 
 IDS = st.lists(st.integers(1, 2**53), min_size=1, max_size=50)
 TEXT = st.text(max_size=50)
-VALUES = {int: st.integers(-(2**53), 2**53), float: st.floats(allow_nan=False, allow_infinity=False), str: TEXT}
+VALUES = {
+    int: st.integers(-(2**53), 2**53),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: TEXT,
+    dict[str, Any]: st.dictionaries(TEXT, TEXT),
+}
 
 
 @st.composite
@@ -33,7 +39,7 @@ def test_round_trip(fact):
 @pytest.mark.feature("PA-005")
 @pytest.mark.parametrize("kind", all_events().values(), ids=lambda kind: kind.__name__)
 def test_every_type_has_its_words(kind):
-    assert kind.entity in {"workflow", "allocation", "job", "file", "block", "transfer"}
+    assert kind.entity in {"workflow", "allocation", "job", "file", "block", "transfer", "message"}
     assert (kind.__doc__ or "").strip().endswith(".")
     assert kind.version >= 1
     own = {field.name: 1.0 if field.type is float else "x" for field in msgspec.structs.fields(kind) if field.required}

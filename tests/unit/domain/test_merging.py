@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.merging import Waiting, large_enough, plan
+from domain.merging import Load, Waiting, plan
 from domain.spec import Merge
 
 SIZES = st.integers(0, 400)
@@ -48,7 +48,23 @@ def test_laws(files, policy, flush, now):
         assert not left
     else:
         assert all(now - file.since < policy.max_wait_s for file in left)
-        assert not any(large_enough(file.size, policy) for file in left)
+        assert not _load(left).full(policy)
+
+
+def _load(files):
+    load = Load()
+    for file in files:
+        load = load.plus(file)
+    return load
+
+
+@pytest.mark.feature("PA-505")
+@given(heaps(), POLICIES)
+def test_what_is_not_full_by_its_sums_makes_no_bin(files, policy):
+    """So the files need not be read: that is why a new file costs the same however many wait."""
+    young = [file._replace(since=0.0) for file in files]
+    if not _load(young).full(policy):
+        assert plan(young, policy, now=0.5, flush=False) == []
 
 
 @pytest.mark.feature("PA-511")
@@ -98,9 +114,3 @@ def test_events_close_a_bin_too():
 def test_a_bin_holds_neighbours():
     files = [Waiting(1, 40, 1, 300, 0), Waiting(2, 40, 1, 100, 0), Waiting(3, 40, 1, 200, 0)]
     assert plan(files, POLICY, now=0, flush=True) == [[2, 3], [1]]
-
-
-@pytest.mark.feature("PA-503")
-def test_what_needs_no_merge():
-    assert large_enough(75, POLICY)
-    assert not large_enough(74, POLICY)

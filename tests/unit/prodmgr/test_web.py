@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
 from backends.prodmgr.base import ProdMgrError
 from backends.prodmgr.http import HttpProdMgr
@@ -73,7 +74,8 @@ async def test_a_call_outside_the_scope_is_on_record(
     await client.close()
     await server.stop()
     store = await Store.open(f"sqlite:///{tmp_path}/prodmgr.db", PRODMGR, clock=clock)
-    entries = await store.read(accounts.audits)
+    query = sa.select(accounts.audit).order_by(accounts.audit.c.id.desc())
+    entries = await store.read(lambda c: c.execute(query).mappings().all())
     await store.close()
     assert (entries[0]["who"], entries[0]["verb"]) == ("one", "POST /api/v1/requests/1/fail")
     assert entries[0]["result"] == "the token of one has scope agent, this needs manager"
