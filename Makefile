@@ -1,4 +1,5 @@
 # make demo      from a request to delivered physics, on this machine      (CHAOS=1: while it is killed; EVENTS=2000: shorter)
+# make demo-slurm   the same on a throw-away Slurm cluster that is reached over SSH
 # make test      every test, with what it needs installed first
 # make check     style, types, layers
 # make bench     figures as ratios, printed and written to bench/results
@@ -12,7 +13,7 @@ EVENTS ?= 20000
 KILLS  ?= 1000
 DEMO   := $(if $(CHAOS),--chaos) $(if $(SEED),--seed $(SEED))
 
-.PHONY: help setup system demo check test bench soak features screenshots lock clean
+.PHONY: help setup system demo demo-slurm check test bench soak features screenshots lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -27,6 +28,9 @@ system:
 demo: setup
 	$(PY) run_agent.py demo --events $(EVENTS) $(DEMO)
 
+demo-slurm: setup system
+	$(PY) -m tests.real.demo_slurm --events $(EVENTS) $(DEMO)
+
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -39,8 +43,14 @@ test: setup system
 bench: setup
 	$(PY) -m bench
 
-soak: setup
+soak: setup system
 	$(PY) -m tests.acceptance.campaign --kills $(KILLS)
+	$(PY) -m tests.acceptance.campaign --kills $(KILLS) --mariadb
+	$(PY) run_agent.py simulate examples/scenarios/rough.toml --seeds $(KILLS)
+	$(PY) run_agent.py simulate examples/scenarios/rough.toml --each 1
+	$(PY) run_agent.py simulate examples/scenarios/year.toml
+	$(PY) -m tests.acceptance.treacherous --faults 10000
+	$(PY) -m tests.acceptance.slurm_campaign --faults 200
 
 features: setup
 	@$(PY) -m pytest --features -q

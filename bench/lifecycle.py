@@ -9,10 +9,14 @@ import resource
 import sqlite3
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from actors.messages import SubmitWorkflow
 from actors.opening import open_world
+from actors.world import World
 from backends.opening import settings_of
 from config.loader import load
 from domain.spec import Merge, Step, WorkflowSpec
@@ -20,57 +24,123 @@ from domain.workflow import WorkflowState
 from run_agent import tree
 from storage import workflows
 from supervisors import ActorSystem
-from supervisors.testing import Signal
 
 SITES = 4
+HEAD = """
+[agent]
+name = "bench"
+[admin]
+enabled = false
+[report]
+batch = 1000
+[cleanup]
+batch = 1000
+sweep_s = 1.0
+"""
 SITE = """
 [sites.s{n}.storage]
 kind = "memory"
 
 [sites.s{n}.targets.t{n}]
 kind = "simulated"
-slots = 2000
+slots = {slots}
 run_s = 0.01
-success = 1.0
+success = {success}
 full_events = 1.0
 max_submit = 1000
-poll_s = 0.1
-limits = {{ processing = 2000, merge = 500 }}
+poll_s = {poll_s}
+limits = {{ processing = {slots}, merge = 500 }}
 """
 
 
-def configuration(directory: Path) -> Path:
+class Place(NamedTuple):
+    """The simulated sites: how many, jobs at a time at each, share of attempts that end well, pause between two polls."""
+
+    sites: int = SITES
+    slots: int = 2000
+    success: float = 1.0
+    poll_s: float = 0.1
+
+
+USUAL = Place()
+
+
+class Spent(NamedTuple):
+    """What whole lives took: wall and CPU seconds of the process, commits."""
+
+    wall: float
+    cpu: float
+    commits: int
+
+
+def configuration(directory: Path, place: Place) -> Path:
     path = directory / "agent.toml"
-    head = '[agent]\nname = "bench"\n[admin]\nenabled = false\n[report]\nbatch = 1000\n[cleanup]\nbatch = 1000\nsweep_s = 1.0\n'
-    path.write_text(head + "".join(SITE.format(n=n) for n in range(SITES)))
+    each = {"slots": place.slots, "success": place.success, "poll_s": place.poll_s}
+    path.write_text(HEAD + "".join(SITE.format(n=n, **each) for n in range(place.sites)))
     return path
 
 
-async def lives(directory: Path, jobs: int) -> tuple[float, float, int]:
-    """Return wall seconds, CPU seconds of the process, and commits for `jobs` whole lives."""
-    loaded = load(configuration(directory), settings_of)
-    spec = WorkflowSpec(
-        name="bench", events=jobs * 100, events_per_job=100, steps=[Step(command=["true"])], merge=Merge(max_files=20)
-    )
-    async with open_world(loaded) as world:
+class Agent(NamedTuple):
+    """A running agent."""
+
+    world: World
+    system: ActorSystem
+
+
+@asynccontextmanager
+async def running(directory: Path, place: Place, heard: Callable[[frozenset[type]], None]) -> AsyncIterator[Agent]:
+    """Run an agent on the store in `directory`; `heard` is told of the kinds of facts after each commit."""
+    async with open_world(load(configuration(directory, place), settings_of)) as world:
         system = ActorSystem(tree(world), clock=world.clock)
-        done = Signal()
 
         def listen(kinds: frozenset[type]) -> None:
             world.tell_hearers(kinds)
-            if any(kind.__name__ == "WorkflowsCompleted" for kind in kinds):
-                done.fire()
+            heard(kinds)
 
         world.store.listen(listen)
         await system.start()
-        begun, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield Agent(world, system)
+        finally:
+            await system.stop(drain=0.0)
+
+
+async def lives(
+    directory: Path,
+    spec: WorkflowSpec,
+    place: Place = USUAL,
+    *,
+    watch: Callable[[World], object] | None = None,
+    within: float = 600.0,
+) -> Spent:
+    """Live through a workflow, from the request to the last cleaned job; `watch` is called once the agent runs."""
+    some_over = asyncio.Event()
+
+    def heard(kinds: frozenset[type]) -> None:
+        if any(kind.__name__ == "WorkflowsCompleted" for kind in kinds):
+            some_over.set()
+
+    async with running(directory, place, heard) as (world, system):
+        if watch is not None:
+            watch(world)
+        begun, cpu, commits = time.perf_counter(), time.process_time(), world.store.commits
         await system.ref("injector").ask(SubmitWorkflow(spec=spec))
-        await done.reached(within=600)
-        wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
-        assert all(item.state is WorkflowState.COMPLETED for item in (await world.store.read(workflows.load)).values())
-        commits = world.store.commits
-        await system.stop(drain=0.0)
-    return wall, cpu, commits
+        async with asyncio.timeout(within):
+            while not await _over(world, spec.name):
+                await some_over.wait()
+                some_over.clear()
+        return Spent(time.perf_counter() - begun, time.process_time() - cpu, world.store.commits - commits)
+
+
+async def _over(world: World, name: str) -> bool:
+    known = await world.store.read(workflows.load)
+    return any(item.name == name and item.state is WorkflowState.COMPLETED for item in known.values())
+
+
+def trivial(jobs: int, name: str = "bench", events: int = 100) -> WorkflowSpec:
+    """Return a workflow of so many jobs whose payload is nothing, 20 files to a merge."""
+    steps = [Step(command=["true"])]
+    return WorkflowSpec(name=name, events=jobs * events, events_per_job=events, steps=steps, merge=Merge(max_files=20))
 
 
 def floor(directory: Path, jobs: int, group: int = 100) -> float:
@@ -89,9 +159,10 @@ def floor(directory: Path, jobs: int, group: int = 100) -> float:
     return seconds
 
 
-def measure(jobs: int = 20_000) -> dict[str, float]:
+def measure(scale: float = 1.0) -> dict[str, float]:
+    jobs = int(20_000 * scale)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        wall, cpu, commits = asyncio.run(lives(Path(directory), jobs))
+        wall, cpu, commits = asyncio.run(lives(Path(directory), trivial(jobs)))
         least = floor(Path(directory), jobs)
     return {
         "jobs": jobs,

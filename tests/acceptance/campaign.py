@@ -20,9 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.real.mariadb import PASSWORD, MariaServer  # noqa: E402
+
 CONFIG = """
 [agent]
 name = "campaign"
+store = "STORE"
 log_level = "warning"
 
 [admin]
@@ -35,10 +38,11 @@ root = "alpha/storage"
 [sites.alpha.targets.alpha-local]
 kind = "local"
 directory = "alpha/batch"
+hold_failure_s = 0
 slots = 2
 idle_s = 2.0
 poll_s = 0.2
-limits = {{ processing = 20, merge = 4 }}
+limits = { processing = 20, merge = 4 }
 
 [sites.beta.storage]
 kind = "posix"
@@ -47,10 +51,11 @@ root = "beta/storage"
 [sites.beta.targets.beta-local]
 kind = "local"
 directory = "beta/batch"
+hold_failure_s = 0
 slots = 2
 idle_s = 2.0
 poll_s = 0.2
-limits = {{ processing = 20, merge = 4 }}
+limits = { processing = 20, merge = 4 }
 
 [sites.gamma.storage]
 kind = "posix"
@@ -106,7 +111,17 @@ class Hang(AssertionError):
 class Campaign:
     """One agent in a directory of its own."""
 
-    def __init__(self, directory: Path, *, jobs: int, per_job: int = 10, seed: int = 0, sleep_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        jobs: int,
+        per_job: int = 10,
+        seed: int = 0,
+        sleep_s: float = 0.0,
+        configuration: str = CONFIG,
+        store: str = "sqlite:///state/agent.db",
+    ) -> None:
         self.directory = directory
         self.events = jobs * per_job
         self.chance = random.Random(seed)
@@ -114,7 +129,7 @@ class Campaign:
         self.workflow = directory / "workflow.toml"
         self.ran = directory / "ran.txt"
         self.log = directory / "agent.log"
-        self.config.write_text(CONFIG.format())
+        self.config.write_text(configuration.replace("STORE", store, 1))
         values = {"sleep": sleep_s, "events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
         self.workflow.write_text(WORKFLOW.format(**values))
         self.hangs: list[str] = []
@@ -231,10 +246,20 @@ def lock_is_held(lock: Path) -> bool:
 
 
 async def run(
-    directory: Path, *, jobs: int, kills: int, seed: int, lives_s: tuple[float, float] = (0.3, 1.5)
+    directory: Path,
+    *,
+    jobs: int,
+    kills: int,
+    seed: int,
+    lives_s: tuple[float, float] = (0.3, 1.5),
+    server: MariaServer | None = None,
 ) -> Outcome:
-    """Run the campaign: `kills` times the agent lives for a random while and is killed; then it may finish."""
-    campaign = Campaign(directory, jobs=jobs, seed=seed)
+    """Run the campaign: `kills` times the agent lives for a random while and is killed; then it may finish.
+
+    With a `server`, the store is there, and each time the agent, the server or both are killed.
+    """
+    store = {"store": server.reference(server.make())} if server else {}
+    campaign = Campaign(directory, jobs=jobs, seed=seed, **store)
     begun = time.monotonic()
     async with AsyncExitStack() as stack:
         await campaign.start()
@@ -243,8 +268,16 @@ async def run(
         await campaign.submit()
         for _ in range(kills):
             await asyncio.sleep(campaign.chance.uniform(*lives_s))
-            await campaign.kill()
-            await campaign.start()
+            victim = campaign.chance.choice(("agent", "server", "both")) if server else "agent"
+            if server and victim != "agent":
+                server.kill()
+            if victim != "server":
+                await campaign.kill()
+            if server and victim != "agent":
+                server.launch()
+                await asyncio.to_thread(server.answers)
+            if victim != "server":
+                await campaign.start()
         deadline = time.monotonic() + 120 + jobs / 5
         while (await campaign.state())[0] != "completed":
             if time.monotonic() > deadline:
@@ -271,12 +304,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=0, help="default: five for each kill")
+    parser.add_argument("--mariadb", action="store_true", help="on a throw-away MariaDB, which is killed too")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     options = parser.parse_args()
     jobs = options.jobs or max(200, 5 * options.kills)
     print(f"{jobs} jobs, {options.kills} kills, seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="campaign-") as directory:
-        outcome = asyncio.run(run(Path(directory), jobs=jobs, kills=options.kills, seed=options.seed))
+        server = MariaServer(Path(directory) / "mariadb").install() if options.mariadb else None
+        os.environ["STORE_PASSWORD"] = PASSWORD
+        try:
+            if server:
+                server.start()
+            outcome = asyncio.run(
+                run(Path(directory), jobs=jobs, kills=options.kills, seed=options.seed, server=server)
+            )
+        finally:
+            if server:
+                server.stop()
     expected = [f"event {number}" for number in range(1, jobs * 10 + 1)]
     exact = sorted(outcome.delivered) == sorted(expected)
     doubled = len(outcome.runs) - len(set(outcome.runs))

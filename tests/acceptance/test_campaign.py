@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import campaign
+from tests.real.mariadb import PASSWORD, MariaServer
 
 
 @pytest.mark.timeout(600)
@@ -12,5 +13,22 @@ from tests.acceptance import campaign
 async def test_two_hundred_jobs_survive_twenty_kills(tmp_path: Path) -> None:
     outcome = await campaign.run(tmp_path, jobs=200, kills=20, seed=20041)
     assert sorted(outcome.delivered) == sorted(f"event {number}" for number in range(1, 2001))
+    assert len(outcome.runs) == len(set(outcome.runs)), "a token was run twice"
+    assert outcome.verified, outcome.verification
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.feature("PA-022", "REL-01", "REL-09", "REL-10", "DBS-05")
+async def test_jobs_survive_kills_of_the_agent_and_of_its_database(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORE_PASSWORD", PASSWORD)
+    server = MariaServer(tmp_path_factory.mktemp("server")).install()
+    server.start()
+    try:
+        outcome = await campaign.run(tmp_path, jobs=100, kills=12, seed=20042, server=server)
+    finally:
+        server.stop()
+    assert sorted(outcome.delivered) == sorted(f"event {number}" for number in range(1, 1001))
     assert len(outcome.runs) == len(set(outcome.runs)), "a token was run twice"
     assert outcome.verified, outcome.verification

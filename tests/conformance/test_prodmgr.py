@@ -46,9 +46,8 @@ class House(NamedTuple):
     two: Any
 
 
-async def real_house(folder: Path, stack: AsyncExitStack) -> House:
+async def real_house(url: str, stack: AsyncExitStack) -> House:
     clock = HandClock()
-    url = f"sqlite:///{folder}/prodmgr.db"
     store = await Store.open(url, PRODMGR, clock=clock)
     for name, scope in (("boss", "manager"), ("one", "agent"), ("two", "agent")):
         call = TokenCall(call_id=f"token-{name}", agent=name, scope=scope, sha256=digest(name))  # type: ignore[arg-type]
@@ -63,11 +62,13 @@ async def real_house(folder: Path, stack: AsyncExitStack) -> House:
     return House(clock, *clients)
 
 
-@pytest.fixture(params=["memory", "http"])
+@pytest.fixture(params=["memory", "http", "http-mariadb"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         if request.param == "http":
-            yield await real_house(tmp_path, stack)
+            yield await real_house(f"sqlite:///{tmp_path}/prodmgr.db", stack)
+        elif request.param == "http-mariadb":
+            yield await real_house(request.getfixturevalue("maria_url")(PRODMGR), stack)
         else:
             clock = HandClock()
             books = FakeBooks(clock.time)

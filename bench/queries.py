@@ -1,0 +1,124 @@
+"""What operators and actors ask, the proof of the books and the start, on a store with a million jobs.
+
+The peer of each question is the same question on a store of a hundredth the size: what grows with the store shows as ratio.
+"""
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bench.filling import Plan, fill, plan
+from config.settings import Settings
+from domain.file import FileState
+from domain.job import JobState
+from storage import datasets, heads, jobs, laws, merges, transfers, views, why, workflows
+from storage.engine import Connection
+from storage.store import Store
+
+SITES = 4
+REPEATS = 5
+NOW = 2e9
+
+Question = Callable[[Connection], Any]
+
+
+def settings() -> Settings:
+    sites = {
+        f"s{n}": {"storage": {"kind": "memory"}, "targets": {f"t{n}": {"kind": "simulated"}}} for n in range(SITES)
+    }
+    sites["archive"] = {"storage": {"kind": "memory"}, "targets": {}}
+    return msgspec.convert({"agent": {"name": "bench"}, "sites": sites}, Settings)
+
+
+def questions(newest: int) -> dict[str, Question]:
+    """Return what is asked, by name; `newest` is the id of a job."""
+    known = settings()
+    return {
+        "status": lambda c: views.status(c, NOW),
+        "overview": lambda c: (views.status(c, NOW), views.jobs_by_site(c), views.causes(c), views.failures(c)),
+        "causes": lambda c: views.causes(c, by=("exit_code", "blame", "site", "node", "fingerprint")),
+        "failures": lambda c: views.failures(c, 50),
+        "jobs": views.jobs,
+        "jobs_of_state": lambda c: views.jobs(c, workflow_name="filled", states=[JobState.RUNNING]),
+        "jobs_of_site": lambda c: views.jobs(c, site="s1"),
+        "files_of_state": lambda c: views.files(c, workflow_name="filled", states=[FileState.UNMERGED]),
+        "one_job": lambda c: views.one_job(c, newest),
+        "why_job": lambda c: why.why(c, f"job:{newest}", known, NOW),
+        "why_workflow": lambda c: why.why(c, "workflow:filled", known, NOW),
+        "datasets": views.datasets,
+        "files_of_dataset": lambda c: datasets.files(c, limit=100),
+        "queue_head": _queue_head,
+        "loads": jobs.loads,
+        "merge_look": lambda c: [workflows.processing_over(c, one.workflow_id) for one in merges.gatherings(c)],
+        "transfers_due": lambda c: transfers.due(c, NOW),
+    }
+
+
+def _queue_head(connection: Connection) -> list[jobs.Job]:
+    """The next thousand of all that are queued (PA-201)."""
+    ranked: list[tuple[int, heads.Standing, int]] = [(0, standing, 1000) for standing in jobs.queued(connection)]
+    return jobs.queue_head(connection, ranked, 1000)
+
+
+async def ask(path: Path) -> dict[str, float]:
+    """Return the seconds that each question takes, least of some repeats."""
+    store = await Store.open(f"sqlite:///{path}")
+    try:
+        newest = await store.read(lambda c: int(c.execute(sa.text("SELECT max(id) FROM job")).scalar_one()))
+        found = {name: await _least(store, question) for name, question in questions(newest).items()}
+    finally:
+        await store.close()
+    return found
+
+
+async def _least(store: Store, question: Question) -> float:
+    def timed(connection: Connection) -> float:
+        begun = time.perf_counter()
+        question(connection)
+        return time.perf_counter() - begun
+
+    return min([await store.read(timed) for _ in range(REPEATS)])
+
+
+async def proof(path: Path) -> tuple[float, float, int]:
+    """Return wall and CPU seconds of one verification, and how many breaches it found."""
+    store = await Store.open(f"sqlite:///{path}")
+    begun, cpu = time.perf_counter(), time.process_time()
+    breaches, _ = await store.read(lambda c: laws.prove(c, now=time.time()))
+    wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    await store.close()
+    return wall, cpu, len(breaches)
+
+
+async def filled(path: Path, shares: Plan) -> None:
+    """Make a store."""
+    store = await Store.open(f"sqlite:///{path}")
+    await fill(store, shares)
+    await store.close()
+
+
+def measure(scale: float = 1.0, keep: Path | None = None) -> dict[str, float]:
+    """Measure at `scale` times a million jobs; `keep`: where the stores lie, made if they are not there."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        place = keep or Path(directory)
+        place.mkdir(parents=True, exist_ok=True)
+        large, small = int(1_000_000 * scale), int(10_000 * scale)
+        paths = {count: place / f"filled-{count}.db" for count in (small, large)}
+        for count, path in paths.items():
+            if not path.exists():
+                asyncio.run(filled(path, plan(count, SITES)))
+        times = {count: asyncio.run(ask(path)) for count, path in paths.items()}
+        gc.collect()
+        wall, cpu, breaches = asyncio.run(proof(paths[large]))
+    figures = {"jobs": float(large), "verify_s": wall, "verify_cpu_s": cpu, "verify_breaches": float(breaches)}
+    for name, seconds in times[large].items():
+        figures[f"{name}_ms"] = 1000 * seconds
+        figures[f"{name}_ratio"] = seconds / times[small][name]
+    return figures
