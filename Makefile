@@ -38,7 +38,7 @@ check: setup
 	$(VENV)/bin/lint-imports --no-cache
 
 test: setup system
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist worksteal
 
 bench: setup
 	$(PY) -m bench

@@ -21,6 +21,8 @@ Effect = Callable[[Tx], object]
 NOTHING: Effect = lambda _tx: None  # noqa: E731
 SKIP = 200
 """A cursor is moved over this many facts that its stage does not follow, so that it does not hold back compaction."""
+ROUND_S = 5.0
+"""A look at the log ends after this time, in seconds, to go on in the next message: its handler has a deadline."""
 FATAL = 2
 """Starts without any progress after which the next fact is suspected of ending the process, and put aside."""
 
@@ -111,7 +113,10 @@ class Stage(AsyncioActor):
         for parked in await self.store.read(lambda c: log.due(c, self.name, now, batch)):
             await self._try_again(parked)
         facts, end = await self.store.read(lambda c: (log.after(c, self._position, self.follows, batch), log.last(c)))
+        until = self.clock.monotonic() + ROUND_S
         for logged in facts:
+            if self.clock.monotonic() > until:
+                return True
             if self._starts > FATAL:
                 await self._put_aside(logged, f"{self.name} started {self._starts} times with this fact in hand")
             else:

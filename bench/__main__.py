@@ -1,6 +1,8 @@
-"""Run the benches: `python -m bench [NAME ...] [--scale X] [--keep DIR]`, figures to the screen and to bench/results/NAME.json.
+"""Run the benches: `python -m bench [NAME ...] [--scale X] [--keep DIR] [--mariadb]`, figures to the screen and to
+bench/results/NAME.json.
 
-`--scale` makes those benches smaller or larger that have a natural size; `--keep`: where their stores lie between runs.
+`--scale` makes those benches smaller or larger that have a natural size; `--keep`: where their stores lie between runs;
+`--mariadb`: on a MariaDB of their own, where a bench can.
 """
 
 import argparse
@@ -27,6 +29,9 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--scale", type=float, help="share of the full size (default: as the bench says)")
     parser.add_argument("--keep", type=Path, help="directory for the stores, used again by the next run")
+    parser.add_argument(
+        "--mariadb", action="store_true", default=None, help="on a MariaDB server of its own instead of SQLite"
+    )
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(BENCHES)):
         parser.error(f"got {', '.join(unknown)}, expected some of {', '.join(BENCHES)}")
@@ -42,12 +47,13 @@ def main() -> None:
         bench = importlib.import_module(f"bench.{name}")
         print(f"{name}: {(bench.__doc__ or '').splitlines()[0]}")
         taken = inspect.signature(bench.measure).parameters
-        wanted = {"scale": given.scale, "keep": given.keep}
+        wanted = {"scale": given.scale, "keep": given.keep, "mariadb": given.mariadb}
         asked: dict[str, Any] = {key: value for key, value in wanted.items() if key in taken and value is not None}
         figures = bench.measure(**asked)
         for key, value in figures.items():
             print(f"  {key:32} {value:14,.2f}")
-        (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        store = "-mariadb" if "mariadb" in asked else ""
+        (RESULTS / f"{name}{store}.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

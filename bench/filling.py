@@ -118,7 +118,7 @@ class Filler:
             tx.emit(e.AllocationsDone(ids=[self.allocation_id]))
         tx.connection.execute(schema.tally.delete())
         scope = Scope(tx.connection, tx.now, Limits())
-        rows = [(entity, *place, *sums) for entity, place, sums in counted(scope)]
+        rows = [(*place, *sums) for place, sums in counted(scope).items()]
         names = [column.name for column in schema.tally.columns]
         order = ("entity", *counters.Place._fields, "number", "events", "bytes")
         found = [dict(zip(order, row, strict=True)) for row in rows]
@@ -195,9 +195,13 @@ class Filler:
         for step in _facts(ids, twice, site, target, live=live):
             tx.emit(step)
         common = {"site": site, "target": target, "node": "n1", "created_at": tx.now, "submitted_at": tx.now}
-        good = {"live": 1 if live else None, "outcome": None if live else "success", "exit_code": None if live else 0}
+        good: dict[str, Any] = {
+            "live": 1 if live else None,
+            "outcome": None if live else "success",
+            "exit_code": None if live else 0,
+        }
         good |= {"blame": None, "cause": None, "closed_at": None if live else tx.now, "cleaned": None if live else 1}
-        bad = {"live": None, "outcome": "failed", "exit_code": 134, "blame": "payload", "cleaned": 1}
+        bad: dict[str, Any] = {"live": None, "outcome": "failed", "exit_code": 134, "blame": "payload", "cleaned": 1}
         bad |= {"cause": "payload: exit code 134", "closed_at": tx.now}
         tries = [(owner, 1, bad) for owner in twice]
         tries += (

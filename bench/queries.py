@@ -18,8 +18,10 @@ from bench.filling import Plan, fill, plan
 from config.settings import Settings
 from domain.file import FileState
 from domain.job import JobState
-from storage import datasets, heads, jobs, laws, merges, transfers, views, why, workflows
+from services.verify import verify
+from storage import datasets, heads, jobs, merges, transfers, views, why, workflows
 from storage.engine import Connection
+from storage.engines.opening import open_reader
 from storage.store import Store
 
 SITES = 4
@@ -89,12 +91,12 @@ async def _least(store: Store, question: Question) -> float:
 
 async def proof(path: Path) -> tuple[float, float, int]:
     """Return wall and CPU seconds of one verification, and how many breaches it found."""
-    store = await Store.open(f"sqlite:///{path}")
+    reader = open_reader(f"sqlite:///{path}")
     begun, cpu = time.perf_counter(), time.process_time()
-    breaches, _ = await store.read(lambda c: laws.prove(c, now=time.time()))
+    found = await verify(reader)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    await store.close()
-    return wall, cpu, len(breaches)
+    await reader.close()
+    return wall, cpu, len(found.breaches)
 
 
 async def filled(path: Path, shares: Plan) -> None:

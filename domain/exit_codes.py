@@ -17,13 +17,14 @@ class Blame(StrEnum):
 
 
 class Rule(NamedTuple):
-    """Codes `low` to `high` inclusive."""
+    """Codes `low` to `high` inclusive; `waits`: only time mends it, so the next attempt comes late."""
 
     low: int
     high: int
     name: str
     blame: Blame
     retry: bool
+    waits: bool = False
 
 
 OK = 0
@@ -51,6 +52,7 @@ CANCELLED = 90009
 RUNTIME_FAILED = 90010
 HOOK_UNUSABLE = 90011
 CONTROL_POINT = 90012
+STORAGE_FULL = 90013
 
 RULES: tuple[Rule, ...] = (
     Rule(SPEC_INVALID, SPEC_INVALID, "job specification unreadable", Blame.AGENT, retry=True),
@@ -66,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     Rule(REPORT_MISSING, REPORT_MISSING, "report missing", Blame.INFRASTRUCTURE, retry=True),
     Rule(RUNTIME_KILLED, RUNTIME_KILLED, "the job was killed from outside", Blame.INFRASTRUCTURE, retry=True),
     Rule(RUNTIME_FAILED, RUNTIME_FAILED, "the worker runtime itself failed", Blame.INFRASTRUCTURE, retry=True),
+    Rule(STORAGE_FULL, STORAGE_FULL, "no room at the storage element", Blame.INFRASTRUCTURE, retry=True, waits=True),
     Rule(ABSENT, ABSENT, "absent from the batch system", Blame.INFRASTRUCTURE, retry=True),
     Rule(MEMORY, MEMORY, "memory limit", Blame.PAYLOAD, retry=True),
     Rule(WALL_TIME, WALL_TIME, "wall time limit", Blame.PAYLOAD, retry=True),

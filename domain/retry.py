@@ -30,7 +30,8 @@ def decide(codes: Sequence[int], kind: JobType, retry: Retry, jitter: float) -> 
     """Return what follows, given the exit codes of all attempts so far, oldest first; the last one has just failed.
 
     Each blame has its own allowance; the agent's own faults use none, the first is mended at once. `jitter`, 0 to 1, places
-    the delay in [0, base x 2**n] (full jitter), n = earlier failures of the same blame.
+    the delay in [0, base x 2**n] (full jitter), n = earlier failures of the same blame. What only time mends, such as a full
+    storage element, waits between half the cap and all of it from the first time on.
     """
     last = classify(codes[-1])
     if not last.retry:
@@ -46,6 +47,8 @@ def decide(codes: Sequence[int], kind: JobType, retry: Retry, jitter: float) -> 
     if spent >= allowed:
         return GiveUp(f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
     delay = min(retry.cap_s, retry.base_s * 2.0 ** min(spent - 1, 62)) * jitter
+    if last.waits:
+        delay = retry.cap_s * (1.0 + jitter) / 2.0
     return Again(delay, f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
 
 

@@ -1,5 +1,6 @@
 """Brings a file to a storage element: whole, verified, under its final name, or not at all."""
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -13,6 +14,9 @@ from runtime.problem import Problem
 TRIES = 3
 
 STEP = "stage-out"
+
+NO_ROOM = ("No space left", "uota exceeded", "[3009]", "[3021]", "status 507", "status 413")
+"""What tools and servers say of a full storage element: strerror, XProtocol.hh (kXR_NoSpace, kXR_overQuota), RFC 4918."""
 
 Placed = NamedTuple("Placed", [("pfn", str), ("digest", Digest)])
 """A file under its final name."""
@@ -48,6 +52,8 @@ class StageOut(object):
                 try:
                     return self._place(mover, source, mover.pfn(lfn))
                 except OSError as fault:
+                    if _no_room(fault):
+                        code = codes.STORAGE_FULL
                     failures.append(str(fault))
                 except _Damaged as fault:
                     code = codes.CHECKSUM_FAILED
@@ -92,6 +98,10 @@ class StageOut(object):
         self._accept(digest)
         _same_or_refused(mover, pfn, digest)
         return Placed(pfn, digest)
+
+
+def _no_room(fault: OSError) -> bool:
+    return fault.errno in (errno.ENOSPC, errno.EDQUOT) or any(words in str(fault) for words in NO_ROOM)
 
 
 def _same_or_refused(mover: Mover, pfn: str, digest: Digest) -> None:

@@ -64,7 +64,9 @@ def load(connection: sa.Connection, entity: str, words: list[str], firsts: list[
     if firsts is not None:
         query = query.where(folded.c.first.in_(firsts))
     found = []
-    for row in connection.execute(query):
+    for row in connection.execute(
+        query
+    ).all():  # all before the first is unpacked: a damaged one leaves no answer half read
         old = msgspec.json.decode(row.words, type=list[str])
         found.append(
             Chunk(entity, row.first, old, zlib.decompress(row.states), zlib.decompress(row.moves)).reworded(words)

@@ -1,13 +1,17 @@
-"""Serves actors whose handlers are plain functions without waking their tasks: many in one turn of the loop.
+"""Serves actors without waking their tasks: many in one turn of the loop.
 
-An actor with `def on_receive` never waits inside a handler, so it needs its task only to start, to end and to fail. While that
-task sleeps, a Doze lies where its waiter would be: who sends to the actor wakes the doze, and that puts the actor in the run queue.
+A life needs its task only to start, to end, to fail and to wait. While that task sleeps, a Doze lies where its waiter would be:
+who sends to the actor wakes the doze, and that puts the actor in the run queue. A coroutine handler is begun there in the name of
+the task, as Python 3.12's eager tasks are begun; when it waits for something, the task awaits the rest of it.
 """
 
 import asyncio
 import inspect
+from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
+from random import Random
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -16,11 +20,13 @@ import pykka
 from supervisors.envelope import Ask
 from supervisors.mailbox import EMPTY
 from supervisors.reply import PENDING, current_ask, settled
+from supervisors.rest import OVER, Rest
 
 if TYPE_CHECKING:
     from supervisors.service import Service
 
-_TURN = 128  # actors served before others get the loop
+_TURN = 256  # messages handled before others get the loop, the first of an actor counted twice
+_SLICE = 0.002  # seconds, after which others get it too
 _MANY = range(32)  # messages of one actor handled with one look at the clock
 _DEEP = 16  # asks answered inside one another; beyond, the stack could end
 _INLINE = 64  # asks answered at once, after which one goes through the loop so that others get it
@@ -28,57 +34,80 @@ _queues: "WeakKeyDictionary[asyncio.AbstractEventLoop, RunQueue]" = WeakKeyDicti
 
 
 class RunQueue:
-    """The dozing actors of one loop that have messages."""
+    """The dozing actors of one loop that have messages.
+
+    On a loop that has `dice`, as the virtual one, these decide who is served next, one in a turn, and whether here or by its task:
+    so a test meets every order that may happen.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
+        self.dice: Random | None = getattr(loop, "dice", None)
         self._ready: deque[Doze] = deque()
         self._scheduled = False
         self.depth = 0
+        self.budget = 0  # messages left for this turn
 
     def add(self, doze: "Doze") -> None:
         """Serve it in the next turn of the loop, or in this one if that has begun."""
         self._ready.append(doze)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._run)
+            self.loop.call_soon(self._run)
+
+    def may_answer(self) -> bool:
+        """Say whether an ask may be answered before it returns: on the running loop, and not too deep."""
+        return self.depth < _DEEP and self.loop.is_running() and self.may_serve()
+
+    def may_serve(self) -> bool:
+        """Let the dice say whether to go on without the task."""
+        return self.dice is None or self.dice.random() < 0.5
 
     def _run(self) -> None:
-        ready = self._ready
-        for _ in range(_TURN):
-            if not ready:
-                break
+        ready, now = self._ready, self.loop.time
+        end = now() + _SLICE
+        self.budget = _TURN if self.dice is None else 1
+        while ready and self.budget > 0 and now() <= end:
+            if self.dice is not None:
+                ready.rotate(self.dice.randrange(len(ready)))
             ready.popleft().serve()
         self._scheduled = bool(ready)
         if ready:
-            self._loop.call_soon(self._run)
+            self.loop.call_soon(self._run)
 
 
 class Doze:
-    """The sleep of one life: looks like the future that others wake, and serves what came without waking the task."""
+    """The sleeps of one life: looks like the future that others wake, and serves what came without waking the task."""
 
-    __slots__ = ("_inline", "_life", "_queue", "_queued", "error", "left", "nap")
+    __slots__ = ("_inline", "_life", "_queue", "_queued", "error", "left", "nap", "rest")
 
     def __init__(self, life: "Service", loop: asyncio.AbstractEventLoop) -> None:
         self._life = life
         self._queue = _queue_of(loop)
         self._queued = False
         self._inline = 0
-        self.nap: asyncio.Future[None] = loop.create_future()  # what the task itself sleeps on
+        self.nap: asyncio.Future[None] | None = None  # what the task sleeps on, while it does
         self.error: BaseException | None = None  # what a handler raised: the task fails of it
-        self.left: Coroutine[Any, Any, Any] | None = None  # what a handler wants to be awaited
+        self.left: Coroutine[Any, Any, Any] | Rest | None = None  # what the task has to await
+        self.rest: Rest | None = None  # the handler in it, if that was begun here
 
     def done(self) -> bool:
         """Say whether it is to be served, or is over."""
-        return self._queued or self.nap.done()
+        return self._queued or self.nap is None or self.nap.done()
 
-    def __await__(self) -> Generator[Any, None, None]:
-        try:
-            yield from self.nap
-        except BaseException:
-            if self.left is not None:  # the task was cancelled before it got to it
-                self.left.close()
-            raise
+    def disturb(self, end: BaseException) -> None:
+        """Take what met the sleeping task: a cancel is for what a handler left; whatever else ends that, and is raised."""
+        self.nap = None
+        if isinstance(end, asyncio.CancelledError):
+            if self.rest is not None:
+                self.rest.cancel(end)
+                return
+            if self.error is not None:
+                return
+        for left in (self.rest, self.left):
+            if left is not None:
+                left.close()
+        raise end
 
     def set_result(self, _: None) -> None:
         """Put the actor in the run queue."""
@@ -86,37 +115,50 @@ class Doze:
         self._queue.add(self)
 
     def serve(self) -> None:
-        """Let the actor handle what it has; whatever is not plain is left to its task."""
+        """Let the actor handle what it has; its task does it when more is to be looked at, or many wait for coroutines."""
         self._queued = False
         self._inline = 0
-        if not self.nap.done() and self._life.is_current():
-            if self._life.hold:
-                self.nap.set_result(None)
-            else:
-                self._serve_here()
+        nap, life = self.nap, self._life
+        if nap is None or nap.done() or not life.is_current():
+            return
+        many = len(life.cell.inbox) >= len(_MANY) and not life.plain
+        if life.hold or many or not self._queue.may_serve():
+            nap.set_result(None)
+        else:
+            self._serve_here(nap, None)
 
     def answers(self, ask: Ask) -> bool:
-        """Answer an ask here and now; False when it has to wait for its turn."""
-        life = self._life
-        queue = self._queue
-        if self._queued or self._inline >= _INLINE or queue.depth >= _DEEP:
+        """Answer an ask here and now, or begin to; False when it has to wait for its turn."""
+        nap, life, queue = self.nap, self._life, self._queue
+        if self._inline >= _INLINE or nap is None or nap.done():
             return False
-        if life.hold or life.cell.inbox or self.nap.done():
+        if life.hold or life.cell.inbox or not queue.may_answer():
             return False
         self._inline += 1
         queue.depth += 1
         life.cell.inbox.append(ask)
         try:
-            self._serve_here()
+            self._serve_here(nap, asyncio.current_task(queue.loop))
         finally:
             queue.depth -= 1
         return True
 
-    def _serve_here(self) -> None:
-        life = self._life
+    def _serve_here(self, nap: "asyncio.Future[None]", outer: "asyncio.Task[Any] | None") -> None:
+        """Handle what waits in the name of the life's task, while that of who asks stands back."""
+        life, loop = self._life, self._queue.loop
         life.cell.waiter = None
-        if not life.context.run(self._handle):
-            self.nap.set_result(None)
+        if outer is not None:
+            _leave_task(loop, outer)
+        _enter_task(loop, life.task)
+        try:
+            handled = life.context.run(self._handle)
+        finally:
+            _leave_task(loop, life.task)
+            if outer is not None:
+                _enter_task(loop, outer)
+        if not handled:
+            if not nap.done():  # a handler may have cancelled its own task
+                nap.set_result(None)
             return
         life.cell.waiter = self
         if life.cell.inbox or life.hold:  # looked at after the waiter is set: another thread may send
@@ -125,7 +167,7 @@ class Doze:
                 self.set_result(None)
 
     def _handle(self) -> bool:
-        """Handle what waits; False when the task must go on, as a handler failed or awaits something."""
+        """Handle what waits; False when the task must go on, as a handler failed or waits for something."""
         life = self._life
         inbox, watch, now = life.cell.inbox, life.watch, life.cell.clock.monotonic
         watch.since = now()
@@ -137,21 +179,35 @@ class Doze:
                 if life.hold or not inbox:
                     break
                 life.current = item = inbox.popleft()
-                if item.__class__ in life.special:
+                if item.__class__ not in life.special:
+                    result = life.receive(item)
+                    if result is not None:
+                        self.left = self._begin(result)
+                else:
                     self.left = self._answer(item) if item.__class__ is Ask else life.handle_special(item)
-                elif (result := life.receive(item)) is not None and _must_wait(result):
-                    self.left = settled(result)
                 if self.left is not None:
                     return False
             else:
                 done += 1
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             self.error = error
             return False
         finally:
-            watch.note(done, now())
+            if done or self.left is None:  # else the first handler goes on, as old as it is
+                watch.note(done, now())
+            self._queue.budget -= done + 1
         life.current = EMPTY
         return True
+
+    def _begin(self, result: Any) -> Coroutine[Any, Any, Any] | Rest | None:
+        """Begin what a handler returned; what its task has to await, if anything."""
+        if result.__class__ is CoroutineType:
+            first = next(result.__await__(), OVER)  # cheaper than to catch the end
+            if first is OVER:
+                return None
+            self.rest = Rest(result, first)
+            return self.rest
+        return settled(result) if _must_wait(result) else None
 
     def _answer(self, ask: Ask) -> Coroutine[Any, Any, Any] | None:
         life = self._life
@@ -162,12 +218,23 @@ class Doze:
         current_ask.set(ask)
         try:
             result = life.receive(ask.message)
+            if result.__class__ is CoroutineType:
+                try:
+                    first = result.send(None)
+                except StopIteration as end:
+                    result = end.value
+                else:
+                    self.rest = Rest(result, first)
+                    return life.answer_later(ask, self.rest)
+            elif result is not None and _must_wait(result):
+                return life.answer_later(ask, result)
         except Exception as error:
             life.answer_with_error(ask, error)
+        except BaseException:
+            ask.over = True
+            raise
         else:
-            if result is not None and _must_wait(result):
-                return life.answer_later(ask, result)
-            ask.set(result)
+            life.answer_with(ask, result)
         ask.over = True
         return None
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar
 
+from supervisors.run_queue import RunQueue
 from supervisors.stacks import coroutine_stack
 
 T = TypeVar("T")
 
 ANSWERED_BY_THREADS = ("aiosqlite",)  # modules whose futures a thread of theirs resolves
+STEPS = (asyncio.Task, RunQueue)  # whose callbacks are steps of actors and tasks
 _EPOCH = 1_200_000_000.0  # 10 January 2008
 _STALLED = 30.0  # real seconds to wait for a thread
 
@@ -68,7 +70,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, seed: int | None = 0) -> None:
         self._virtual_now = 0.0
-        self._random = None if seed is None else Random(seed)  # noqa: S311
+        self._random = self.dice = None if seed is None else Random(seed)  # noqa: S311
         self._ready: deque[asyncio.Handle]  # asyncio's own
         self._outside: set[asyncio.Future[Any]] = set()
         selector = _Selector()
@@ -119,12 +121,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
     def _shuffle_tasks(self, random: Random) -> None:
-        """Change the order of task steps only: protocols rely on the order of plain callbacks."""
+        """Change the order of steps only: protocols rely on the order of plain callbacks."""
         ready = self._ready
         places = [
             place
             for place, handle in enumerate(ready)
-            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)  # type: ignore[attr-defined]
+            if isinstance(getattr(handle._callback, "__self__", None), STEPS)  # type: ignore[attr-defined]
         ]
         handles = [ready[place] for place in places]
         random.shuffle(handles)

@@ -100,7 +100,7 @@ def _hosts(hosts: list[ChannelState]) -> Iterator[Metric]:
     """What each host that is reached by SSH is asked (PA-305)."""
 
     def each(field: str) -> list[tuple[list[str], float]]:
-        return [([host.host], float(getattr(host, field))) for host in hosts]
+        return [([host.host], float(value)) for host in hosts if (value := getattr(host, field)) is not None]
 
     yield _gauge(
         "host_up", "Whether the connection is open", ["host"], [([h.host], float(h.state == "open")) for h in hosts]

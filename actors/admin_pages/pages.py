@@ -54,6 +54,7 @@ async def overview(desk: Desk, request: web.Request, may_act: bool) -> str:
     present = {word for row in status.sites for word in row.states}
     states = [str(word) for word in JobState if word in present]
     shown = {"status": status, "failures": failures, "states": states, "flows": flows, "tree": tree(desk)}
+    shown["hosts"] = desk.world.hosts.states()
     return _render("overview.html", desk, request, may_act, LIVE_S, **shown)
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 BAD = frozenset(
     {"failed", "exhausted", "lost", "paused", "parked", "quarantined", "invalid", "removefailed", "error", "critical",
-     "stopped", "backing-off", "aborted", "revoked"}
+     "stopped", "backing-off", "aborted", "revoked", "blocked", "refused"}
 )  # fmt: skip
 GOOD = frozenset(
-    {"success", "cleaned", "completed", "catalogued", "safe", "idle", "busy", "running", "active", "enabled"}
+    {"success", "cleaned", "completed", "catalogued", "safe", "idle", "busy", "running", "active", "enabled", "open"}
 )
 WARNED = frozenset({"warning", "cooloff", "waiting", "disabled", "killed"})
 

@@ -21,7 +21,7 @@ from backends.batch.base import (
     Verdict,
 )
 from backends.batch.simulated_model import Fate, SimulatedSettings, draw, failing, swallowed
-from domain.exit_codes import INPUT_UNREADABLE, STAGE_OUT
+from domain.exit_codes import INPUT_UNREADABLE
 from domain.report import ErrorReport, InputReport, JobReport, OutputReport, StepReport
 
 _encode = msgspec.json.Encoder().encode
@@ -59,7 +59,7 @@ class _Attempt(msgspec.Struct, kw_only=True):
 class SimulatedBatch:
     """Jobs wait for a slot, run for a while by `clock`, and end as their fate says.
 
-    `on_output` is called with each file when its job writes it; False: it could not be written, the job fails. `has`
+    `on_output` is called with each file when its job writes it; a code that it returns is what the job fails with. `has`
     says whether an input can be read. The cluster lives and dies with this object.
     """
 
@@ -70,7 +70,7 @@ class SimulatedBatch:
         settings: SimulatedSettings,
         *,
         clock: Clock,
-        on_output: Callable[[OutputReport], bool | None] | None = None,
+        on_output: Callable[[OutputReport], int | None] | None = None,
         has: Callable[[str], bool] | None = None,
     ) -> None:
         self._settings = settings
@@ -179,6 +179,12 @@ class SimulatedBatch:
         return self._settings.slots - len(self._free)
 
     @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot now."""
+        self._catch_up()
+        return sum(attempt.state is BatchState.PENDING for attempt in self._waiting)
+
+    @property
     def used_s(self) -> float:
         """Slot seconds that jobs which have left their slots took."""
         return self._used
@@ -209,7 +215,7 @@ class SimulatedBatch:
 
     def _accept(self, job: JobDescription, now: float) -> None:
         self._accepted += 1
-        fate = draw(self._settings, job.token, job.wall_s)
+        fate = draw(self._settings, job.token, job.wall_s, merge=bool(job.spec.get("inputs")))
         attempt = _Attempt(token=job.token, batch_id=str(self._accepted), fate=fate, spec=job.spec)
         self._attempts[job.token] = attempt
         if fate.held:
@@ -266,8 +272,8 @@ class SimulatedBatch:
         attempt.output = _output(attempt, self._settings)
         if attempt.output is None or self._on_output is None or attempt.fate.lying:
             return
-        if self._on_output(attempt.output) is False:
-            attempt.fate, attempt.output = failing(attempt.fate, STAGE_OUT), None
+        if code := self._on_output(attempt.output):
+            attempt.fate, attempt.output = failing(attempt.fate, code), None
 
     def _free_slot(self, attempt: _Attempt, now: float) -> None:
         self._free.append(attempt.node)

@@ -24,10 +24,11 @@ class SimulatedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """The cluster and its vices. Shares are of attempts, times are seconds, an outage is (start, duration) from the
     cluster's beginning.
 
-    Run times are log-normal around the median `run_s` with the width `run_sigma`. `success` end well, and of these
-    `full_events` with all their events. `lost` vanish while running; `held` wait for `hold_s` (0: until cancelled);
-    `duplicated` are told of twice; `late` show their end `late_s` after it; `lying` report an output that they never
-    wrote. Of `nodes` the first `black_holes` fail whatever they get within a second, and so draw ever more jobs.
+    Run times are log-normal around the median `run_s`, of jobs with inputs `merge_run_s` (0: as the others), with the width
+    `run_sigma`. `success` end well, and of these `full_events` with all their events. `lost` vanish while running; `held`
+    wait for `hold_s` (0: until cancelled); `duplicated` are told of twice; `late` show their end `late_s` after it; `lying`
+    report an output that they never wrote. Of `nodes` the first `black_holes` fail whatever they get within a second, and
+    so draw ever more jobs.
     A job without `events` in its specification makes `events`; an event is `event_bytes` large.
     """
 
@@ -36,6 +37,7 @@ class SimulatedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     nodes: Positive = 10
     black_holes: NotNegative = 0
     run_s: Seconds = 60.0
+    merge_run_s: Seconds = 0.0
     run_sigma: Seconds = 0.3
     success: Share = 1.0
     full_events: Share = 1.0
@@ -65,11 +67,12 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
     lying: bool
 
 
-def draw(settings: SimulatedSettings, token: str, wall_s: float) -> Fate:
+def draw(settings: SimulatedSettings, token: str, wall_s: float, *, merge: bool = False) -> Fate:
     """Return what befalls the attempt on a good node."""
     raw = hashlib.blake2b(f"{settings.seed}:{token}".encode(), digest_size=36).digest()
     luck = [number / 2**32 for number in _numbers(raw)]
-    run_s = settings.run_s * math.exp(settings.run_sigma * _normal.inv_cdf(min(max(luck[0], 1e-9), 1 - 1e-9)))
+    median = (merge and settings.merge_run_s) or settings.run_s
+    run_s = median * math.exp(settings.run_sigma * _normal.inv_cdf(min(max(luck[0], 1e-9), 1 - 1e-9)))
     code = 0 if luck[1] < settings.success else settings.failure_codes[int(luck[8] * len(settings.failure_codes))]
     if run_s > wall_s:
         run_s, code = wall_s, WALL_TIME

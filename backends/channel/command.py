@@ -42,9 +42,9 @@ def line(argv: Sequence[str], mark: str, deadline_s: float, env: Mapping[str, st
 def quoted(words: Sequence[str]) -> str:
     """Return one string that every login shell splits into these words again, running the first in its own place."""
     text = shlex.join(words)
-    if not re.search(r"[\n\r!]", text):
+    if not re.search(r"[\n\r!\\]", text):
         return f"exec {text}"
-    # csh sees "!" and ends of lines in quotes, too: give it nothing but digits and backslashes
+    # in quotes csh sees "!" and ends of lines, and fish some backslashes: give them octal numbers, which all read alike
     octal = "".join(f"\\0{byte:03o}" for byte in text.encode())
     return f"""exec sh -c 'eval "exec $(printf %b "$0")"' '{octal}'"""
 

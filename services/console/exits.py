@@ -11,6 +11,7 @@ class Exit(IntEnum):
     USAGE = 2
     NO_AGENT = 3
     NO_STORE = 4
+    SHORT = 5
     BAD_CONFIG = 78
 
 
@@ -20,6 +21,7 @@ MEANING: dict[Exit, str] = {
     Exit.USAGE: "bad usage or bad input: nothing was tried",
     Exit.NO_AGENT: "the agent does not run, or does not answer",
     Exit.NO_STORE: "the store cannot be used",
+    Exit.SHORT: "`simulate`: every law held, but something is unfinished or waits for a person",
     Exit.BAD_CONFIG: "the configuration cannot be used (EX_CONFIG of sysexits.h)",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from services.console.exits import Exit, Stop
 from services.console.session import AsJson, Session, session
@@ -29,12 +30,18 @@ ScenarioFile = Annotated[
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--seeds` and `--each` found; `failed` holds the options that replay each history that went wrong."""
+    """What `--seeds` and `--each` found, events in sums over all histories.
+
+    `failed` holds the options that replay each history in which a law was broken, `short` of each that came to no end.
+    """
 
     histories: int
     done: int
     kills: int
+    delivered: int
+    lost: int
     failed: dict[str, list[str]]
+    short: dict[str, str]
 
 
 def simulate_command(build: "Build") -> Callable[..., None]:
@@ -64,7 +71,8 @@ def simulate_command(build: "Build") -> Callable[..., None]:
 
         The whole agent runs, with all its actors and its real database, on simulated time, targets, storages and
         ProdMgr; only waiting costs nothing. After each restart and at the end all laws of the books are checked, and that
-        every event is in exactly one place; ends with 1 if not, and says how to see it again.
+        every event is in exactly one place; ends with 1 if not, and says how to see it again. Ends with 5 if all that holds,
+        but something is unfinished or waits for a person.
 
         Examples:
 
@@ -135,7 +143,9 @@ def _few(
             draw(plot, plan, outcomes, names)
         except NoPlot as error:
             print(f"no picture: {error}", file=sys.stderr)
-    return Exit.FAILED if any(outcome.wrong for outcome in outcomes) else Exit.OK
+    if any(outcome.wrong for outcome in outcomes):
+        return Exit.FAILED
+    return Exit.OK if all(outcome.verdict.ended for outcome in outcomes) else Exit.SHORT
 
 
 def _trials(plan: "Scenario", build: "Build", first: int, seeds: int, each: int) -> "list[Trial]":
@@ -157,27 +167,41 @@ def _many(
     from services.simulation.campaign import live_all
 
     failed: dict[str, list[str]] = {}
-    done = kills = 0
+    short: dict[str, str] = {}
+    done = kills = delivered = lost = 0
     with _bar() as bar:
         task = bar.add_task(plan.name, total=len(trials), at="")
         for trial, outcome in live_all(plan, build, trials, workers):
             done += outcome.done
             kills += outcome.kills
+            delivered += outcome.verdict.delivered
+            lost += sum(outcome.verdict.lost.values())
             bar.update(task, advance=1, at=f"{len(failed)} wrong")
             if outcome.wrong:
                 failed[f"simulate {path} {trial}"] = outcome.wrong
-    found = Summary(histories=len(trials), done=done, kills=kills, failed=failed)
+            elif not outcome.verdict.ended:
+                short[f"simulate {path} {trial}"] = outcome.verdict.words
+    found = Summary(
+        histories=len(trials), done=done, kills=kills, delivered=delivered, lost=lost, failed=failed, short=short
+    )
     open_session.show(found, lambda: _told_all(found))
-    return Exit.FAILED if failed else Exit.OK
+    if failed:
+        return Exit.FAILED
+    return Exit.SHORT if short else Exit.OK
 
 
 def _told_all(found: Summary) -> str:
-    lines = [f"{found.histories:,} histories with {found.kills:,} kills: {found.done:,} came to their end in time"]
+    lines = [
+        f"{found.histories:,} histories with {found.kills:,} kills: {found.done:,} came to their end in time",
+        f"{found.delivered:,} events delivered, {found.lost:,} lost",
+    ]
     for replay, wrong in found.failed.items():
         lines += [
             f"[bold red]wrong[/], see it again with: run_agent.py {replay}",
-            *(f"    {each}" for each in wrong[:5]),
+            *(f"    {escape(each)}" for each in wrong[:5]),
         ]
+    for replay, words in found.short.items():
+        lines.append(f"[bold yellow]no end[/], see it again with: run_agent.py {replay}\n    {escape(words)}")
     if not found.failed:
         lines.append("[bold green]every law held, every event is in exactly one place[/]")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from services.simulation.measures import Measures
 from services.simulation.outside import Outside
 from services.simulation.scenario import Scenario, seconds
 from services.simulation.settings import agent_settings
+from services.simulation.verdict import Verdict, judge
 from storage import views
 from storage.settled import digest, unsettled
 from supervisors.virtual_loop import DeadlockError
@@ -41,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     first_steps: int
     digest: str
     wrong: list[str]
+    verdict: Verdict
     totals: views.Totals
     measures: Measures
 
@@ -184,6 +186,7 @@ class History:
             now = self.outside.clock.time()
             if not self._wrong:
                 self._wrong += final(database, self.outside, self._allowed, done=self._done)
+            found["verdict"] = judge(self.outside, database, now)
             found["totals"] = database.ask(lambda c: views.totals(c, now))
             found["digest"] = database.ask(digest)
             self.measures.close(self._now, self.outside, database)

@@ -5,7 +5,7 @@ import contextlib
 import heapq
 from typing import Any
 
-from supervisors.virtual_loop import DeadlockError, VirtualLoop
+from supervisors.virtual_loop import STEPS, DeadlockError, VirtualLoop
 
 _MANY_TIMERS = 100
 """From so many on, timers that were cancelled are thrown out when they are more than half."""
@@ -59,7 +59,7 @@ class LifeLoop(VirtualLoop):
             if handle._cancelled:
                 continue
             handle._run()
-            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task):  # type: ignore[attr-defined]
+            if isinstance(getattr(handle._callback, "__self__", None), STEPS):  # type: ignore[attr-defined]
                 self.steps += 1
                 if self.kill_after is not None and self.steps >= self.kill_after:
                     raise Killed(f"killed after step {self.steps}")

@@ -10,7 +10,7 @@ from storage import attempts, views
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """The world at one time (seconds from the beginning): events that the ProdMgr counts as done, slots in use."""
+    """The world at one time (seconds from the beginning): events that the ProdMgr counts as done, jobs on slots and without."""
 
     at: float
     events: int
@@ -52,7 +52,8 @@ class Measures(msgspec.Struct, kw_only=True):
     def note(self, at: float, outside: Outside) -> None:
         """Note how it goes."""
         running = {name: batch.running for name, batch in outside.batches.items()}
-        self.course.append(Moment(at, _merged(outside), running))
+        queued = sum(batch.waiting for batch in outside.batches.values())
+        self.course.append(Moment(at, _merged(outside), running, queued))
         if self.finished_at is None and outside.all_closed:
             self.finished_at = at
 

@@ -12,6 +12,7 @@ from backends.batch.simulated_model import SimulatedSettings
 from backends.prodmgr.fake import FakeBooks, FakeProdMgr
 from backends.storage_element.base import Checksums, Landed, StorageError
 from backends.storage_element.memory import MemorySettings, MemoryStorage
+from domain.exit_codes import OK, STAGE_OUT, STORAGE_FULL
 from domain.policy import RequestState
 from domain.report import OutputReport
 from domain.spec import Merge, Resources, Retry, Step, WorkflowSpec
@@ -125,15 +126,15 @@ class Outside:
         cluster.given, cluster.twice = set(), []
         return cluster
 
-    def _write(self, site: str, output: OutputReport) -> bool:
-        """Let a job leave its output; False when the storage does not take it."""
+    def _write(self, site: str, output: OutputReport) -> int:
+        """Let a job leave its output; return what it fails with when the storage does not take it."""
         if f"storage {site}" in self.away:
-            return False
+            return STAGE_OUT
         try:
             self.storages[site].put(output.lfn, output.size, Checksums(output.adler32, output.sha256))
-        except StorageError:
-            return False
-        return True
+        except StorageError as error:
+            return STORAGE_FULL if error.kind == "space" else STAGE_OUT
+        return OK
 
     async def ask_for(self, order: Order) -> None:
         """Make a request at the ProdMgr."""
@@ -170,6 +171,7 @@ def _settings(model: SimulatedTarget, seed: int, name: str) -> SimulatedSettings
     return SimulatedSettings(
         seed=own,
         run_s=seconds(model.run),
+        merge_run_s=seconds(model.merge_run),
         run_sigma=model.spread,
         hold_s=seconds(model.hold),
         late_s=seconds(model.late_by),

@@ -28,7 +28,7 @@ def draw(path: Path, scenario: Scenario, outcomes: Sequence[Outcome], names: Seq
     _events(axes[0], outcomes, names)
     for axis, outcome, name in zip(axes[1:], outcomes, names, strict=True):
         _running(axis, outcome, name)
-    for axis in axes:
+    for axis in axes[:2]:  # the second history is the one without what happens
         for happening in scenario.happens:
             if happening.ends < float("inf"):
                 axis.axvspan(happening.begins / DAY, happening.ends / DAY, color="0.9", zorder=0)

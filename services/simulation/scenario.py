@@ -47,14 +47,15 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class SimulatedTarget(_Table, frozen=True, kw_only=True):
     """One batch system: its slots, how long jobs run, which share of them goes wrong.
 
-    Run times are log-normal around the median `run` with the width `spread`. Shares are of attempts: `success` end well,
-    of these `full_events` with all their events; `lost` vanish; `held` wait for `hold`; `duplicated` are told of twice;
-    `late` show their end `late_by` after it; `lying` report an output that they never wrote.
+    Run times are log-normal around the median `run`, of merges `merge_run`, with the width `spread`. Shares are of attempts:
+    `success` end well, of these `full_events` with all their events; `lost` vanish; `held` wait for `hold`; `duplicated` are
+    told of twice; `late` show their end `late_by` after it; `lying` report an output that they never wrote.
     """
 
     slots: Positive = 100
     nodes: Positive = 10
     run: Span = "1 h"
+    merge_run: Span = "20 min"
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.3
     success: Share = 1.0
     full_events: Share = 1.0

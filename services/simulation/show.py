@@ -12,6 +12,8 @@ from services.simulation.history import Outcome
 BLOCKS = " ▁▂▃▄▅▆▇█"
 WIDTH = 60
 """Columns of a course in letters."""
+LAWS_HELD = "every law held"
+LAWS_BROKEN = "not every law held"
 
 
 def shown(outcomes: Sequence[Outcome], names: Sequence[str]) -> RenderableType:
@@ -21,10 +23,17 @@ def shown(outcomes: Sequence[Outcome], names: Sequence[str]) -> RenderableType:
         parts += [*_courses(outcome, name), Text()]
     for outcome in outcomes:
         parts += [Text(f"WRONG: {wrong}", style="bold red") for wrong in outcome.wrong]
-    verdict = "every law held, every event is in exactly one place"
-    if all(not outcome.wrong for outcome in outcomes):
-        parts.append(Text(verdict, style="bold green"))
+    parts += [_verdict(outcome, name) for outcome, name in zip(outcomes, names, strict=True)]
     return Group(*parts)
+
+
+def _verdict(outcome: Outcome, name: str) -> Text:
+    """Say how it ended: in green if everything was delivered."""
+    verdict = outcome.verdict
+    laws = LAWS_BROKEN if outcome.wrong else LAWS_HELD
+    whole = verdict.ended and not verdict.lost
+    colour = "red" if outcome.wrong else "green" if whole else "yellow"
+    return Text(f"{name}: {verdict.words}; {laws}", style=f"bold {colour}")
 
 
 def _figures(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-import time
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,12 +205,13 @@ class SqliteReader:
 def look_through(driver: sqlite3.Connection, seconds: float = LOOK_S) -> None:
     """Read through the file for at most `seconds`; raise StoreCorrupt at the first thing that is wrong with its pages.
 
-    A large file is only begun with: the agent reads all of it while it works.
+    A large file is only begun with: the agent reads all of it while it works. It is interrupted, since the check of
+    all pages is one step of the database, after which alone a progress handler would be asked (SQLite before 3.41).
     """
-    until = time.monotonic() + seconds
-    driver.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    end = threading.Timer(seconds, driver.interrupt)
+    end.start()
     try:
-        (found,) = driver.execute("PRAGMA quick_check(1)").fetchone()
+        ((found,),) = driver.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
@@ -218,7 +219,8 @@ def look_through(driver: sqlite3.Connection, seconds: float = LOOK_S) -> None:
         if found != "ok":
             raise StoreCorrupt(f"the store is damaged: {' '.join(found.split())}; restore it from a backup")
     finally:
-        driver.set_progress_handler(None, 0)
+        end.cancel()
+        end.join()
 
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:

@@ -142,6 +142,11 @@ def rows(scope: Scope) -> list[LedgerRow]:
     return found
 
 
+def known(scope: Scope) -> list[LedgerRow]:
+    """Return the rows if a law has worked them out for this snapshot, otherwise none."""
+    return rows(scope) if "ledger" in scope.known else []
+
+
 def _rows(scope: Scope) -> list[LedgerRow]:
     lines: dict[tuple[int, str], _Line] = defaultdict(_Line)
     for place, query in _pieces():

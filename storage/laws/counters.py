@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.functions import coalesce as Coalesce  # noqa: N812
 
 from domain.allocation import AllocationState
 from domain.file import BlockState, FileKind, FileState
@@ -73,7 +74,7 @@ def tallies(scope: Scope) -> Iterator[Finding]:
         tuple(row[:6]): tuple(row[6:])
         for row in scope.connection.execute(sa.select(*columns, tally.c.number, tally.c.events, tally.c.bytes))
     }
-    found = {(str(entity), *place): sums for entity, place, sums in counted(scope)}
+    found = counted(scope)
     wrong = (key for key in sorted({*said, *found}) if said.get(key, NOTHING) != found.get(key, NOTHING))
     for entity, state, owner, kind, site, target in islice(wrong, scope.limits.most):
         key = (entity, state, owner, kind, site, target)
@@ -85,8 +86,8 @@ def tallies(scope: Scope) -> Iterator[Finding]:
         )
 
 
-def counted(scope: Scope) -> Iterator[tuple[str, tuple[Any, ...], tuple[int, int, int]]]:
-    """Return (entity, place, items with events and bytes) from the rows."""
+def counted(scope: Scope) -> dict[tuple[Any, ...], tuple[int, int, int]]:
+    """Return items, events and bytes by (entity, *place) from the rows."""
     zero, none = counters.ZERO, counters.NONE
     attempts = (sa.func.coalesce(attempt.c.outcome, counters.LIVE), zero, none, attempt.c.site, attempt.c.target)
     shown = (file.c.kind == FileKind.MERGED, file.c.state == FileState.CATALOGUED, counters.SERVED)
@@ -96,12 +97,20 @@ def counted(scope: Scope) -> Iterator[tuple[str, tuple[Any, ...], tuple[int, int
     sources.append((counters.ATTEMPT, attempt, attempts, zero, zero, ()))
     arrived = (none, file.c.workflow_id, none, none, none)
     sources.append((counters.DELIVERED, file, arrived, file.c.events, file.c.size, shown))
+    found: dict[tuple[Any, ...], tuple[int, int, int]] = {}
     for entity, source, place, events, size, where in sources:
-        named = [column.label(f"p{n}") for n, column in enumerate(place)]
-        query = sa.select(*named, sa.func.count(), sa.func.sum(events), sa.func.sum(size)).select_from(source)
-        by = [column for column in named if column.element is not zero and column.element is not none]
+        query = sa.select(*place, sa.func.count(), sa.func.sum(events), sa.func.sum(size)).select_from(source)
+        by = [_bare(column) for column in place if column is not zero and column is not none]
         for row in scope.connection.execute(query.where(*where).group_by(*by)):
-            yield entity, tuple(row[:5]), (int(row[5]), int(row[6]), int(row[7]))
+            key = (entity, *row[:5])
+            one, two, three = found.get(key, NOTHING)
+            found[key] = (one + int(row[5]), two + int(row[6]), three + int(row[7]))
+    return found
+
+
+def _bare(column: Any) -> Any:
+    """Return the column below a default for NULL: grouped by that, jobs come in the order of an index and are not sorted."""
+    return column.clauses.clauses[0] if isinstance(column, Coalesce) else column
 
 
 def causes(scope: Scope) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """All laws in one table, in the order of the design, and the function that checks them."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 
 import sqlalchemy as sa
 
@@ -10,8 +10,6 @@ from storage import schema
 from storage.laws import attempting, conservation, counters, cutting, folding, limbo, merging, outputs, removing
 from storage.laws.breach import Breach, Finding, Law, Limits, Scope
 from storage.laws.conservation import LedgerRow
-
-Progress = Callable[[Law], None]
 
 
 def completed(scope: Scope) -> Iterator[Finding]:
@@ -114,35 +112,27 @@ LAWS: tuple[Law, ...] = (
 
 
 def check(
-    connection: sa.Connection,
-    *,
-    now: float,
-    limits: Limits | None = None,
-    progress: Progress | None = None,
-    only: Container[str] | None = None,
+    connection: sa.Connection, *, now: float, limits: Limits | None = None, only: Container[str] | None = None
 ) -> list[Breach]:
     """Return every breach of every law, in the order of the laws; `now` is UTC epoch seconds.
 
-    Reads only. Run it in one transaction: then all laws are asked about the same moment. `progress` is called before
-    each law. `only`: just the laws of these names.
+    Reads only. Run it in one transaction: then all laws are asked about the same moment. `only`: just the laws of these
+    names.
     """
-    return _check(Scope(connection, now, limits or Limits()), progress, only)
+    scope = Scope(connection, now, limits or Limits())
+    return [breach for law in LAWS if only is None or law.name in only for breach in _breaches(law, scope)]
 
 
 def prove(
-    connection: sa.Connection, *, now: float, limits: Limits | None = None, progress: Progress | None = None
+    connection: sa.Connection, law: Law, *, now: float, limits: Limits | None = None
 ) -> tuple[list[Breach], list[LedgerRow]]:
-    """Return every breach, and where the events of each workflow are, both of one moment."""
+    """Return every breach of one law, and from the law "conserved" where the events of each workflow are.
+
+    Each law holds at every commit, so that they need not be asked about the same one.
+    """
     scope = Scope(connection, now, limits or Limits())
-    return _check(scope, progress, None), conservation.rows(scope)
+    return _breaches(law, scope), conservation.known(scope)
 
 
-def _check(scope: Scope, progress: Progress | None, only: Container[str] | None) -> list[Breach]:
-    found: list[Breach] = []
-    for law in LAWS:
-        if only is not None and law.name not in only:
-            continue
-        if progress is not None:
-            progress(law)
-        found += (Breach(law.name, subject, text) for subject, text in law.find(scope))
-    return found
+def _breaches(law: Law, scope: Scope) -> list[Breach]:
+    return [Breach(law.name, subject, text) for subject, text in law.find(scope)]

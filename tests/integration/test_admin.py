@@ -17,6 +17,8 @@ from actors.admin_pages.openapi import plain_path
 from actors.admin_pages.pages import PAGES
 from actors.admin_pages.routes import ROUTES
 from actors.messages import DropLetters, HoldWorkflow, KillJobs, ReplayLetters, RetryJobs
+from backends.channel.hosts import Hosts
+from config.settings import Host as HostSettings
 from storage import dead_letters, views
 from storage.dead_letters import Unhandled
 from storage.views import JobView, WorkflowView
@@ -35,6 +37,19 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 
 # ---------------------------------------------------------------- looking
+@pytest.mark.feature("PA-305", "OPS-07")
+async def test_the_page_shows_what_each_host_is_asked(tmp_path: Path) -> None:
+    hosts = Hosts({"alps": HostSettings(address="alps.invalid", calls_per_hour=1200)})
+    hosts.ssh("alps")
+    async with running.running(tmp_path, hosts=hosts) as agent:
+        page = await agent.get("/")
+        assert "Hosts reached over SSH" in page
+        row = page[page.index("<td>alps</td>") :].partition("</tr>")[0]
+        assert "closed" in row
+        assert "1\N{THIN SPACE}200" in row
+        assert 'prodagent_host_calls_last_hour{host="alps"} 0.0' in await agent.get("/metrics")
+
+
 @pytest.mark.feature("OPS-06")
 async def test_everything_at_a_glance(agent: Agent) -> None:
     seen = await agent.get("/api/v1/status")

@@ -117,6 +117,19 @@ async def test_a_fact_that_ends_the_process_is_put_aside_and_redelivered_alone(s
     assert await parked(store) == []
 
 
+@pytest.mark.feature("PA-003")
+async def test_a_long_backlog_is_worked_off_in_several_messages(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.stage.ROUND_S", -1.0)  # the time of each look is over before its first fact
+    tried = Signal()
+    async with counting(store, tmp_path, Counter, tried, handler_s=3600.0):
+        await store.write(lambda tx: tx.emit(JobsCreated(ids=[4])))
+        monkeypatch.setattr("actors.stage.ROUND_S", 5.0)
+        await tried.reached(4)
+    assert await seen(store) == ["1", "2", "3", "4"]
+
+
 def test_defaults_leave_a_handler_less_time_than_its_actor_has() -> None:
     settings = msgspec.convert({"agent": {"name": "x"}}, Settings)
     assert settings.events.handler_s < settings.supervision.handler_deadline_s

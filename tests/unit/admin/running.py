@@ -22,6 +22,7 @@ from actors.messages import (
     SubmitWorkflow,
 )
 from actors.world import World
+from backends.channel.hosts import Hosts
 from storage.sandboxes import Sandboxes
 from storage.store import Store
 from supervisors import ActorSystem, ChildSpec, SupervisorSpec, SystemClock
@@ -82,8 +83,9 @@ class Agent:
             return await got.json()
 
 
-def world(state: Path, store: Store, **admin: Any) -> World:
+def world(state: Path, store: Store, hosts: Hosts | None = None, **admin: Any) -> World:
     return World(
+        hosts=hosts or Hosts({}),
         settings=filled.settings(state, **admin),
         store=store,
         clock=SystemClock(),
@@ -101,9 +103,9 @@ def tree(start: Callable[[], Admin]) -> SupervisorSpec:
 
 
 @asynccontextmanager
-async def running(state: Path, **admin: Any) -> AsyncIterator[Agent]:
+async def running(state: Path, hosts: Hosts | None = None, **admin: Any) -> AsyncIterator[Agent]:
     store = await filled.opened(state)
-    shared = world(state, store, **admin)
+    shared = world(state, store, hosts, **admin)
     system = ActorSystem(tree(lambda: Admin(shared)))
     try:
         await system.start()

@@ -85,6 +85,18 @@ def test_pauses_double_up_to_the_cap():
     assert many.delay_s == 3600
 
 
+@pytest.mark.feature("PA-403", "PA-404")
+@pytest.mark.parametrize("kind", JobType)
+def test_a_full_storage_is_waited_for_through_hours(kind):
+    codes, waited = [x.STORAGE_FULL], 0.0
+    while isinstance(verdict := decide(codes, kind, Retry(), 0.0), Again):
+        assert 1800 <= verdict.delay_s <= 3600
+        waited += verdict.delay_s
+        codes.append(x.STORAGE_FULL)
+    assert waited > 8 * 3600
+    assert isinstance(decide([*codes[:-1], 1], kind, Retry(), 0.0), Again)
+
+
 @pytest.mark.feature("PA-405")
 @given(CODES)
 def test_every_code_has_a_meaning(code):

@@ -1,5 +1,6 @@
 """An output is published whole and verified, or nothing is left of it."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from domain import exit_codes
 from runtime import mover_posix, stage_out
 from runtime.checksum import Digest, digest_of
+from runtime.mover_posix import Posix
 from runtime.problem import Problem
 from runtime.stage_out import StageOut
 
@@ -63,6 +65,28 @@ def test_when_no_rule_works_all_reasons_are_said(source: str, tmp_path: Path) ->
         StageOut("t1", [], take).run(source, "/a/b", [rule(tmp_path / "blocked")])
     assert caught.value.code == exit_codes.STAGE_OUT
     assert caught.value.text.count("Not a directory") == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        OSError("PUT https://se/a/b: status 507"),
+        OSError("Run: [ERROR] Server responded with an error: [3021] quota"),
+    ],
+    ids=["no space", "quota", "http", "xrootd"],
+)
+def test_a_storage_without_room_is_told_from_a_broken_one(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    def full(_: Posix, source: str, target: str) -> Digest:
+        raise fault
+
+    monkeypatch.setattr(Posix, "put", full)
+    with pytest.raises(Problem) as caught:
+        StageOut("t1", [], take).run(source, "/a/b", [rule(tmp_path / "se")])
+    assert caught.value.code == exit_codes.STORAGE_FULL
 
 
 def test_a_copy_that_reads_back_differently_is_refused(

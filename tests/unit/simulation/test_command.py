@@ -41,7 +41,7 @@ def test_a_table_for_people(scenario: Path) -> None:
     answer = simulate(scenario)
     assert answer.exit_code == 0, answer.output
     assert "events done" in answer.output
-    assert "every law held, every event is in exactly one place" in answer.output
+    assert "tiny: 20 of 20 events delivered; every law held" in answer.output
 
 
 def test_side_by_side_for_programs(scenario: Path) -> None:
@@ -56,7 +56,19 @@ def test_side_by_side_for_programs(scenario: Path) -> None:
 def test_many_histories(scenario: Path) -> None:
     answer = simulate(scenario, "--seeds", 3, "--workers", 1, "--json")
     assert answer.exit_code == 0, answer.output
-    assert json.loads(answer.stdout) == {"histories": 3, "done": 3, "kills": 0, "failed": {}}
+    assert json.loads(answer.stdout) == {
+        "histories": 3, "done": 3, "kills": 0, "delivered": 60, "lost": 0, "failed": {}, "short": {},
+    }  # fmt: skip
+
+
+def test_what_is_unfinished_is_no_success(scenario: Path) -> None:
+    scenario.write_text(toml(world(TINY, duration="10 min")))
+    answer = simulate(scenario)
+    assert answer.exit_code == 5, answer.output
+    assert "tiny: 0 of 20 events delivered; 20 unfinished; every law held" in " ".join(answer.output.split())
+    many = simulate(scenario, "--seeds", 2, "--workers", 1, "--json")
+    assert many.exit_code == 5, many.output
+    assert len(json.loads(many.stdout)["short"]) == 2
 
 
 def test_a_kill_is_replayed(scenario: Path) -> None:

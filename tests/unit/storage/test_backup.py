@@ -76,7 +76,7 @@ async def test_a_store_is_put_back(url, store, campaign, clock, places, path):
     await again.write(lambda tx: restoring.settle(tx, done, report))
     assert await again.read(restoring.unsettled) is None
     assert await again.read(restoring.last_report) == (clock.now, report)
-    assert report.text.startswith("1 unknown attempts ended, 1 unknown files, 1 of them removed, 0 copies")
+    assert report.text.startswith("1 unknown attempts ended, 0 attempts on record gone and made again, 1 unknown files")
     await again.close()
 
 

@@ -1,6 +1,7 @@
 """A damaged SQLite file is found at the start, or while the agent works, and room is given back bit by bit."""
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,21 +45,28 @@ async def test_a_damaged_file_does_not_start(filled: Path) -> None:
 async def test_a_look_that_takes_too_long_is_ended(filled: Path) -> None:
     """A large file must not hold up the start; the agent reads all of it while it works."""
     spoil(filled, "sqlite_autoindex_alert_1")
-    direct = sqlite3.connect(filled)
-    handlers = []
+    direct = sqlite3.connect(filled, check_same_thread=False)
+    reading, interrupted = threading.Event(), threading.Event()
+
+    def step():
+        reading.set()
+        interrupted.wait(10.0)
 
     class Slow:
-        """Asks at every step, as a file of many pages would."""
-
-        def set_progress_handler(self, handler, _steps):
-            handlers.append(handler)
-            direct.set_progress_handler(handler, 1)
+        """Goes on only once it was interrupted, as in a file of many pages."""
 
         def execute(self, statement):
+            direct.set_progress_handler(step, 1)
             return direct.execute(statement)
 
+        def interrupt(self):
+            reading.wait(10.0)
+            direct.interrupt()
+            interrupted.set()
+
     look_through(Slow(), seconds=0.0)
-    assert handlers[-1] is None
+    assert interrupted.is_set()
+    direct.set_progress_handler(None, 0)
     assert direct.execute("SELECT 1").fetchone() == (1,)
     direct.close()
 

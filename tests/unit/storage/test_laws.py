@@ -70,6 +70,7 @@ def broken(template: Path, tmp_path: Path) -> Callable[..., list[Breach]]:
             writer.execute(f"CREATE TABLE loose AS SELECT * FROM {table}")
             writer.execute(f"DROP TABLE {table}")
             writer.execute(f"ALTER TABLE loose RENAME TO {table}")
+            writer.execute(f"CREATE UNIQUE INDEX key_of_{table} ON {table} (id)")  # others refer to it
         for statement in statements:
             assert writer.execute(statement).rowcount != 0, statement
         writer.close()

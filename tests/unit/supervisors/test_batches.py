@@ -100,4 +100,4 @@ def test_an_actor_that_is_never_done_lets_others_run(depth):
             assert 0 < system.snapshot().actors[1].handled - before <= 1000
         await system.stop(drain=0.0)
 
-    run_virtual(main)
+    run_virtual(main, seed=None)
