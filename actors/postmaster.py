@@ -1,8 +1,9 @@
-"""Postmaster: keeps the dead letters of all mailboxes in the store, replays or drops them on command, and alerts (PA-012).
+"""Postmaster: keeps the dead letters of all mailboxes, replays or drops them on command, alerts (PA-012), and publishes what
+was to be published later (PA-010).
 
 A message that killed its actor, or found its mailbox full or closed, is written down with its traceback; a hint is not, as it
 carries no meaning. What the tree holds when the store is away is written when it is back.
-Takes: ReplayLetters, DropLetters. Writes: dead letters, parked facts, alerts, the audit. Settings: events.sweep_s.
+Takes: ReplayLetters, DropLetters. Writes: dead letters, parked facts, alerts, the audit, Published. Settings: events.sweep_s.
 """
 
 import contextlib
@@ -14,8 +15,8 @@ from pykka import ActorDeadError
 from actors.messages import ORDERS, DropLetters, LettersChanged, Refused, ReplayLetters, Wake
 from actors.stage import Stage
 from actors.world import World
-from domain.events import MAX_BODY
-from storage import alerts, dead_letters, log
+from domain.events import MAX_BODY, Published
+from storage import alerts, dead_letters, later, log
 from storage.dead_letters import Unhandled
 from storage.store import Store, Tx
 from supervisors import ActorSystem, DeadLetter, Down, MailboxFull, Reason, Tick
@@ -25,6 +26,8 @@ HINTS = (Wake, Tick, Down)
 
 
 class Postmaster(Stage):
+    emits = (Published,)
+
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._told: tuple[int, int] | None = None
@@ -33,7 +36,17 @@ class Postmaster(Stage):
         if self.system is not None:
             await keep_fresh(self.store, self.system)
         await self._tell()
+        await self._publish()
         return False
+
+    async def _publish(self) -> None:
+        """Write what was to be published by now; come back for the next one."""
+        due = await self.store.read(later.next_at)
+        if due is not None and due <= self.clock.time():
+            await self.write(later.deliver)
+            due = await self.store.read(later.next_at)
+        if due is not None:
+            self.after(max(0.0, due - self.clock.time()), Wake(), key="later")
 
     async def on_command(self, message: Any) -> Any:
         match message:

@@ -1,5 +1,6 @@
 """Snapshots of a store that is at work: consistent, checked, rotated. Each is one SQLite file, whatever the store is."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -72,12 +73,25 @@ def newest_at(directory: Path) -> float | None:
 def take(url: str, directory: Path, now: float) -> Snapshot:
     """Make a snapshot and check it; blocks, for a thread of its own. The store may be at work and is not stopped.
 
-    Raises StoreAway, StoreError (no room, no rights) or StoreCorrupt (the snapshot is not sound); then none is left.
+    One at a time in a directory: a second one waits for the first. Raises StoreAway, StoreError (no room, no rights) or
+    StoreCorrupt (the snapshot is not sound); then none is left.
     """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        turn = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            return _take(url, directory, now)
+        finally:
+            os.close(turn)
+    except OSError as error:
+        raise StoreAway(f"no snapshot in {directory}: {error}") from error
+
+
+def _take(url: str, directory: Path, now: float) -> Snapshot:
     name = f"store-{datetime.fromtimestamp(now, UTC).strftime(_TIME)}.db"
     temporary = directory / f".{name}.part"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         for old in directory.glob(".store-*.part*"):
             old.unlink()
         address = parse(url)

@@ -355,6 +355,17 @@ parked = sa.Table(
     sa.Index(None, "next_at"),
 )
 
+later = sa.Table(
+    "later",
+    metadata,
+    _id(),
+    sa.Column("topic", Word, nullable=False),
+    sa.Column("body", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("not_before", Time, nullable=False),
+    sa.Column("unique_key", Word, nullable=True, unique=True),
+    sa.Index(None, "not_before"),
+)
+
 horizon = sa.Table(
     "horizon",
     metadata,

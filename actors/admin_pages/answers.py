@@ -104,9 +104,11 @@ class Health(_Answer, frozen=True, kw_only=True):
 
 
 class Told(_Answer, frozen=True, kw_only=True):
-    """What was published, removed or forgotten: ids of facts, or a number of facts never read."""
+    """What was published, removed or forgotten: ids of facts, or a number of facts never read. `waits`: the number under
+    which something waits to be published."""
 
     ids: list[int] = []
+    waits: int = 0
     unread: int = 0
     dry_run: bool = False
 

@@ -87,10 +87,13 @@ class Drainage(_Body, frozen=True, kw_only=True):
 
 
 class Publish(_Body, frozen=True, kw_only=True):
-    """Something to tell whoever follows `Published`."""
+    """Something to tell whoever follows `Published`, now or after `delay_s` seconds; while one with the same `unique_key`
+    waits, nothing is added."""
 
     topic: Annotated[str, Meta(min_length=1, max_length=100)]
     body: dict[str, Any] = {}
+    delay_s: Annotated[float, Meta(ge=0, le=366 * 86400)] = 0.0
+    unique_key: Annotated[str, Meta(max_length=100)] = ""
 
 
 class Remove(_Body, frozen=True, kw_only=True):

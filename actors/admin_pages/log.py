@@ -12,7 +12,7 @@ from actors.admin_pages.desk import Desk
 from actors.admin_pages.reading import limit, number
 from actors.admin_pages.refusal import Refusal, bad_value
 from actors.messages import Compacted, CompactLog
-from storage import messages
+from storage import later, messages
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
 from storage.store import Tx
 from storage.views import Unknown
@@ -50,6 +50,13 @@ async def publish(desk: Desk, request: web.Request) -> Told:
     body = await receive(request, Publish)
 
     async def work() -> Told:
+        if body.delay_s or body.unique_key:
+
+            def put_off(tx: Tx) -> int:
+                return later.publish(tx, body.topic, body.body, delay_s=body.delay_s, unique_key=body.unique_key)
+
+            waits = await _write(desk, request, put_off, dry_run=body.dry_run)
+            return Told(waits=waits, dry_run=body.dry_run)
         before = await _write(
             desk, request, lambda tx: messages.publish(tx, body.topic, body.body), dry_run=body.dry_run
         )

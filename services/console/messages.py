@@ -25,6 +25,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """The agent's answer: ids of facts, or a number of facts that were never read."""
 
     ids: list[int] = []
+    waits: int = 0
     unread: int = 0
     dry_run: bool = False
 
@@ -125,21 +126,31 @@ def subscribers(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
 def publish(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="What it is about, in your own word.")],
     body: Annotated[str, typer.Option("--body", help="What it says besides, a JSON object.", metavar="JSON")] = "{}",
+    delay: Annotated[float, typer.Option("--delay", help="Only after so long.", metavar="SECONDS", min=0)] = 0.0,
+    unique: Annotated[
+        str, typer.Option("--unique", help="Nothing, while one with this key waits.", metavar="KEY")
+    ] = "",
     dry_run: DryRun = False,
     config: ConfigFile = DEFAULT,
     json: AsJson = False,
 ) -> None:
     """Tell something to the actors that follow `Published`: each gets it at least once, also if it is away now.
 
-    Example: `run_agent.py msg publish calibration-ready --body '{"run": 17}'`
+    A delay survives a restart of the agent.
+
+    Examples: `run_agent.py msg publish calibration-ready --body '{"run": 17}'`, `run_agent.py msg publish tidy --delay 3600
+    --unique tidy`
     """
     with session(config, json=json) as say:
         try:
             content = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise Stop(Exit.USAGE, f"--body: got {body[:60]!r}, expected a JSON object ({error})") from None
-        answer = Agent.of(say).post("/messages", {"topic": topic, "body": content, "dry_run": dry_run}, Told)
-        say.show(answer, lambda: f"{topic} would be published" if dry_run else f"{topic} is fact {answer.ids[-1]}")
+        order = {"topic": topic, "body": content, "dry_run": dry_run, "delay_s": delay, "unique_key": unique}
+        answer = Agent.of(say).post("/messages", order, Told)
+        waits = f"{topic} waits as number {answer.waits}"
+        done = waits if answer.waits else f"{topic} is fact {answer.ids[-1] if answer.ids else 0}"
+        say.show(answer, lambda: f"{topic} would be published" if dry_run else done)
 
 
 @app.command()

@@ -202,8 +202,16 @@ class Campaign:
         return "absent", 0
 
     async def ready(self) -> None:
-        """Wait until the agent answers."""
-        await self._until(lambda: (self.directory / "state/agent.json").exists(), "the agent is not ready")
+        """Wait until the agent that was started last serves its page."""
+        await self._until(self._serves, "the agent is not ready")
+
+    def _serves(self) -> bool:
+        told = self.directory / "state/agent.json"
+        return (
+            self._agent is not None
+            and told.exists()
+            and f'"pid":{self._agent.pid},' in told.read_text().replace(" ", "")
+        )
 
     async def until_ran(self, count: int) -> None:
         """Wait until so many payloads have run."""

@@ -13,8 +13,9 @@ from actors.messages import DropLetters, HoldWorkflow, RaiseAlert, Refused, Repl
 from actors.postmaster import Postmaster, body_of, keep_fresh, order_of
 from actors.world import World
 from config.settings import Agent, Events, Settings
+from domain.events import Published
 from run_agent import connected
-from storage import alerts, dead_letters
+from storage import alerts, dead_letters, later
 from storage.dead_letters import Letter
 from storage.sandboxes import Sandboxes
 from storage.store import Store
@@ -203,3 +204,14 @@ def test_only_whole_orders_can_be_sent_again() -> None:
     assert body_of({"type": "Wake"}) == ""
     with pytest.raises(Refused, match="cannot be sent again"):
         order_of("")
+
+
+@pytest.mark.feature("PA-010")
+async def test_what_was_put_off_is_published_when_its_time_has_come(tmp_path, monkeypatch) -> None:
+    async with office(tmp_path, monkeypatch) as it:
+        told = Signal()
+        it.store.listen(lambda kinds: told.fire() if Published in kinds else None)
+        await it.store.write(lambda tx: later.publish(tx, "tidy", {}, delay_s=0.05))
+        await it.system.ref("postmaster").ask(Wake())
+        await told.reached()
+        assert await it.store.read(later.next_at) is None

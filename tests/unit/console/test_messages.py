@@ -124,6 +124,13 @@ async def test_facts_are_published_and_removed(agent: Agent, run: Run) -> None:
     assert "there is no subscriber 'ours'" in (await run("msg", "forget", "ours", "--yes", code=Exit.FAILED)).stderr
 
 
+@pytest.mark.feature("PA-010", "PA-014")
+async def test_a_fact_waits_once_for_its_time(agent: Agent, run: Run) -> None:
+    waits = (await run("msg", "publish", "tidy", "--delay", "3600", "--unique", "tidy")).stdout
+    assert waits == (await run("msg", "publish", "tidy", "--unique", "tidy")).stdout == "tidy waits as number 1\n"
+    assert "--delay" in (await run("msg", "publish", "tidy", "--delay", "-1", code=Exit.USAGE)).stderr
+
+
 @pytest.mark.feature("PA-014", "PA-018")
 async def test_compaction_on_command(agent: Agent, run: Run) -> None:
     dry = json.loads((await run("msg", "compact", "--dry-run", "--json")).stdout)
