@@ -192,7 +192,7 @@ def test_a_wall_clock_set_wrong_times_nothing_out(live: Live, by: str, lasts: di
 
 
 def test_what_happens_is_in_the_figures(live: Live) -> None:
-    made = world(happens=[{"what": "agent-kills", "every": "30 min", "for": "2 h"}])
+    made = world(happens=[{"what": "agent-kills", "every": "10 min", "for": "2 h"}])
     made["sites"]["a"]["targets"]["ta"]["success"] = 0.7
     outcome = live(made, 5)
     assert outcome.kills == outcome.lives - 1 > 0
