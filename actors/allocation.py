@@ -23,7 +23,7 @@ from config.settings import ProdMgrSettings
 from domain import events as e
 from domain.allocation import AllocationState
 from domain.events import AllocationsDone, JobsReleased
-from domain.ranges import Range, union
+from domain.ranges import Range, intersect, union
 from domain.workflow import WorkflowState
 from storage import alerts, allocations, datasets, jobs, outbox, workflows
 from storage.log import Logged
@@ -83,6 +83,7 @@ class Allocation(Stage):
         self.settings = settings
         self.manager: ProdMgr = world.managers[settings.name]
         self._renew_at = 0.0
+        self._silences = 0
         self._ask_again_at = 0.0
         self._unfit: dict[int, float] = {}
 
@@ -132,8 +133,11 @@ class Allocation(Stage):
         if now >= self._ask_again_at and await self._wants_more():
             self._ask_again_at = now + self.settings.poll_s
             await self._ask_for_more()
-        for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name, now)):
-            await self._make(call)
+        await self._make_due("release", now)
+        if not await self._waits_for("release"):  # a late report counts only if its range is nobody's
+            await self._make_due("report", now)
+        if not await self._lapsed():
+            await self._make_due("acquire", now)
         if self.clock.monotonic() >= self._renew_at:
             await self._renew()
         return False
@@ -141,20 +145,22 @@ class Allocation(Stage):
     async def _wants_more(self) -> bool:
         if self.world.brakes.held(Work.INTAKE):
             return False
-        if any(
-            call.kind == "acquire" for call in await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))
-        ):
+        if await self._waits_for("acquire"):
             return False
+        if any(item.state is AllocationState.ACTIVE for item in await self._held()):
+            return False  # held, aborted, or further ahead than the window: what we have comes first
+        return not await self._lapsed() and await self.store.read(jobs.waiting_count) < self.settings.low
+
+    async def _held(self) -> list[allocations.Allocation]:
         mine = await self._workflows()
-        held = [
+        return [
             item for item in await self.store.read(lambda c: allocations.load(c, *LIVE)) if item.workflow_id in mine
         ]
-        if any(item.state is AllocationState.ACTIVE for item in held):
-            return False  # held, aborted, or further ahead than the window: what we have comes first
+
+    async def _lapsed(self) -> bool:
+        """Whether a lease has ended and is neither renewed nor gone: the manager would give us again what we have."""
         now = self.clock.time()
-        if any(item.lease_until is not None and item.lease_until <= now for item in held):
-            return False  # until it is renewed or gone: the manager would hand out to us again what we have in work
-        return await self.store.read(jobs.waiting_count) < self.settings.low
+        return any(item.lease_until is not None and item.lease_until <= now for item in await self._held())
 
     async def _ask_for_more(self) -> None:
         sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
@@ -163,6 +169,16 @@ class Allocation(Stage):
         body = msgspec.json.encode(Acquire(self.settings.max_events, sites, sorted(self._unfit))).decode()
         call_id = f"acquire-{self.world.chance.getrandbits(96):024x}"
         await self.write(lambda tx: outbox.put(tx, self.settings.name, "acquire", call_id, body))
+
+    async def _waits_for(self, kind: str) -> bool:
+        waiting = await self.store.read(lambda c: outbox.unanswered(c, self.settings.name))
+        return any(call.kind == kind for call in waiting)
+
+    async def _make_due(self, kind: str, now: float) -> None:
+        due = await self.store.read(lambda c: outbox.unanswered(c, self.settings.name, now))
+        for call in due:
+            if call.kind == kind:
+                await self._make(call)
 
     async def _make(self, call: Call) -> None:
         try:
@@ -217,9 +233,7 @@ class Allocation(Stage):
         if not offer.allocations:
             outbox.forget(tx, call)
         for lease in offer.allocations:
-            if lease.request in owners:
-                self._keep(tx, owners[lease.request], lease)
-            else:
+            if lease.request not in owners or not self._keep(tx, owners[lease.request], lease):
                 body = msgspec.json.encode(Release(lease.id, lease.fence)).decode()
                 outbox.put(tx, self.settings.name, "release", f"release-{lease.id:08d}-{lease.fence}", body)
         for request, why in unfit.items():
@@ -232,10 +246,15 @@ class Allocation(Stage):
             alerts.close_alert(tx, "request-unfit", f"{self.settings.name}:{request}")
         alerts.close_alert(tx, "prodmgr-acquire", self.settings.name)
 
-    def _keep(self, tx: Tx, owner: int, lease: Lease) -> None:
+    def _keep(self, tx: Tx, owner: int, lease: Lease) -> bool:
+        """Book a range; False = we have events of it already, and their late report counts once this lease is given back."""
         name = f"{self.settings.name}:{lease.id}.{lease.fence}"
         span = Range(lease.first_event, lease.events)
+        held = [item for item in allocations.load(tx.connection, *LIVE) if item.workflow_id == owner]
+        if any(item.remote_id != name and intersect([item.range], [span]) for item in held):
+            return False
         allocations.acquire(tx, owner, name, span, fence=lease.fence, lease_until=lease.lease_until)
+        return True
 
     async def _workflow_of(self, lease: Lease) -> int:
         """Return our workflow for a request; fetch it and have it injected if it is new. Raises Refused."""
@@ -314,13 +333,13 @@ class Allocation(Stage):
 
     async def _renew(self) -> None:
         self._renew_at = self.clock.monotonic() + self.settings.renew_s
-        mine = await self._workflows()
-        for item in await self.store.read(lambda c: allocations.load(c, *LIVE)):
-            if item.workflow_id not in mine:
-                continue
+        for item in await self._held():
             if not await self._renew_one(item):
-                self._renew_in(3 * self.settings.retry_base_s)
+                pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0 ** min(self._silences, 30))
+                self._silences += 1
+                self._renew_in(3 * pause)
                 return  # the others would wait for the same silence
+        self._silences = 0
 
     async def _renew_one(self, item: allocations.Allocation) -> bool:
         """Prolong one lease; False = the manager does not answer."""

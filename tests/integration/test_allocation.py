@@ -13,7 +13,7 @@ from backends.prodmgr.fake import FakeBooks, FakeProdMgr
 from domain import events as e
 from domain.policy import PolicySettings, RequestState
 from domain.ranges import Range
-from storage import alerts, allocations
+from storage import alerts, allocations, laws
 from supervisors.testing import Signal
 from tests.integration.agent import Agent, running, workflow
 
@@ -102,6 +102,41 @@ async def test_a_silent_manager_is_asked_once_a_round_not_once_a_lease(tmp_path:
         assert min(later - sooner for sooner, later in pairwise(manager.renewed_at)) > 0.9
         manager.silent = False
         await manager.renewals.reached(9)
+
+
+@pytest.mark.feature("PM-07", "REL-04")
+async def test_a_manager_that_stays_silent_is_asked_ever_more_rarely(tmp_path: Path) -> None:
+    manager = Watched(FakeBooks())
+    manager.silent = True
+    await manager.make("make-0001", workflow(events=10, command="sleep 600"), settings=PolicySettings(lease_s=3.0))
+    pauses = CONFIG.replace("retry_cap_s = 0.1", "retry_cap_s = 2.0").replace(
+        "retry_base_s = 0.05", "retry_base_s = 0.5"
+    )
+    async with running(tmp_path, more=pauses, managers={"pm": manager}) as agent:
+        await agent.fact(e.JobsStarted).reached()
+        await manager.renewals.reached(4)
+        assert manager.renewed_at[3] - manager.renewed_at[2] > 1.9
+
+
+@pytest.mark.feature("PM-07", "PA-415", "REL-03")
+async def test_a_range_that_we_have_already_is_given_back_and_our_late_report_counts(tmp_path: Path) -> None:
+    """The manager's clock is ahead: for it our lease has ended, and it leases the range to us once more."""
+    ahead = [0.0]
+    manager = Watched(FakeBooks(now=lambda: time.time() + ahead[0]))
+    go = tmp_path / "go"
+    command = f"until test -e {go}; do sleep 0.1; done; seq {{first_event}} {{last_event}} > '{{output}}'"
+    made = await manager.make("make-0001", workflow(events=10, command=command))
+    async with running(tmp_path, more=CONFIG, managers={"pm": manager}) as agent:
+        await agent.fact(e.JobsStarted).reached()
+        ahead[0] = 10 * 86400.0
+        await manager.released.reached(2)
+        go.touch()
+        await agent.fact(e.AllocationsReported).reached()
+        assert [(item.range, item.fence) for item in await held(agent)] == [(Range(1, 10), 1)]
+        assert "events-refused" not in await open_codes(agent)
+        breaches = await agent.world.store.read(lambda c: list(laws.check(c, now=0.0)))
+        assert breaches == []
+    assert (await manager.request(made.id)).ledger.merged == 10
 
 
 @pytest.mark.feature("PM-06", "PA-205")

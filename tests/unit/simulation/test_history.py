@@ -115,7 +115,6 @@ def test_a_tenth_of_the_jobs_fails_and_the_balance_is_exact(live: Live) -> None:
     assert outcome.measures.failed >= 5
 
 
-@pytest.mark.soak
 @pytest.mark.feature("REL-04")
 @pytest.mark.parametrize(
     "happening",
@@ -135,7 +134,6 @@ def test_a_week_without_one_of_them_is_caught_up(live: Live, happening: dict[str
     assert outcome.measures.lost == 0
 
 
-@pytest.mark.soak
 @pytest.mark.feature("REL-04")
 def test_a_week_without_a_whole_site_costs_the_others_nothing(live: Live) -> None:
     """The other site stays full, queues stay within their limits, and two hours after its return the site is full again."""
@@ -165,7 +163,6 @@ def test_a_week_without_a_whole_site_costs_the_others_nothing(live: Live) -> Non
     assert outcome.measures.failed == 2  # what ran there when it went down
 
 
-@pytest.mark.soak
 @pytest.mark.feature("PA-403", "PA-404", "REL-04", "REL-08")
 @pytest.mark.parametrize(("at", "least"), [("0 s", 30), ("30 min", 10)], ids=["jobs", "jobs and a merge"])
 def test_a_storage_full_for_hours_costs_nothing_but_time(live: Live, at: str, least: int) -> None:
@@ -179,7 +176,6 @@ def test_a_storage_full_for_hours_costs_nothing_but_time(live: Live, at: str, le
     assert 6 * 3600 < outcome.measures.finished_at < 10 * 3600
 
 
-@pytest.mark.soak
 @pytest.mark.feature("REL-08")
 @pytest.mark.parametrize("by", ["1 d", "-1 d"])
 @pytest.mark.parametrize("lasts", [{}, {"for": "40 min"}], ids=["for good", "for a while"])
