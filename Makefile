@@ -44,7 +44,6 @@ bench: setup
 	$(PY) -m bench
 
 soak: setup system
-	$(PY) -m pytest -m soak
 	$(PY) -m tests.acceptance.campaign --kills $(KILLS)
 	$(PY) -m tests.acceptance.campaign --kills $(KILLS) --mariadb
 	$(PY) run_agent.py simulate examples/scenarios/rough.toml --seeds $(KILLS)
@@ -54,7 +53,7 @@ soak: setup system
 	$(PY) -m tests.acceptance.slurm_campaign --faults 200
 
 features: setup
-	@$(PY) -m pytest --features -q -m "soak or not soak"
+	@$(PY) -m pytest --features -q
 
 screenshots: setup system
 	$(PY) -m tests.acceptance.screenshots docs/images

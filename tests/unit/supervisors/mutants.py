@@ -25,6 +25,7 @@ TESTS = [
     "test_batches.py",
     "test_plain.py",
     "test_eager.py",
+    "test_cancels.py",
     "test_state_machine.py",
     "test_conformance.py",
     "test_drain.py",

@@ -8,39 +8,11 @@ from contextvars import ContextVar
 import pykka
 import pytest
 
-from supervisors import ActorSystem, AskCycle, AsyncioActor, ChildSpec, HandlerOverdue, SupervisorSpec
-from supervisors.rest import Rest
-from supervisors.run_queue import Doze
+from supervisors import AskCycle, HandlerOverdue
 from supervisors.testing import Signal, run_virtual
-from tests.unit.supervisors.witness import QUICK
+from tests.unit.supervisors.doer import awaited, started, tried
 
-SEEDS = [None, *range(8)]
 here: "ContextVar[str]" = ContextVar("here", default="nowhere")
-
-
-class Doer(AsyncioActor):
-    """Awaits what a message makes of it; answers asks with that."""
-
-    def __init__(self, born):
-        super().__init__()
-        self.number = next(born)
-
-    async def on_receive(self, message):
-        return await message(self)
-
-
-async def started(*names, **options):
-    born = iter(range(1, 1000))
-    children = tuple(ChildSpec(name, lambda: Doer(born), **options) for name in names)
-    system = ActorSystem(SupervisorSpec("root", children, backoff=QUICK, intensity=100))
-    await system.start()
-    await asyncio.sleep(0.01)  # all of them sleep
-    return system
-
-
-def tried(main, *, seeds=SEEDS):
-    for seed in seeds:
-        run_virtual(main, seed=seed)
 
 
 def test_the_names_of_asyncio_that_begin_a_handler_are_there():
@@ -115,101 +87,6 @@ def test_a_timeout_within_a_handler_is_its_own(seconds):
         assert await system.ref("a").ask(impatient, timeout=None) == 0
         assert await system.ref("a").ask(impatient, timeout=None) == 0
         assert system.snapshot().actors[1].restarts == 0
-        await system.stop()
-
-    tried(main)
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_a_cancel_reaches_the_handler_and_what_it_waits_for(turns):
-    """In whichever turn it comes: before the task has got to what the handler left, or after."""
-
-    async def main():
-        system = await started("a", redeliver=0)
-        begun, met = Signal(), []
-
-        async def waited_for():
-            try:
-                await asyncio.sleep(1000)
-            except asyncio.CancelledError:
-                met.append("waited for")
-                raise
-
-        async def waits(_):
-            other = asyncio.create_task(waited_for())
-            await asyncio.sleep(0)
-            begun.fire()
-            try:
-                await other
-            except asyncio.CancelledError:
-                met.append(("handler", other.cancelled()))
-                raise
-
-        life = system.ref("a")._cell.life
-        system.ref("a").tell(waits)
-        await begun.reached()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        life.task.cancel("why")
-        await asyncio.sleep(10)
-        assert met == ["waited for", ("handler", True)]
-        seen = system.snapshot().actors[1]
-        assert (seen.restarts, seen.last_failure.type) == (1, "HandlerCancelled")
-        await system.stop()
-
-    tried(main)
-
-
-@pytest.mark.parametrize("kind", ["future", "done", "turn"])
-def test_a_cancel_before_the_task_is_awake_is_taken_by_the_handler(kind):
-    async def main():
-        system = await started("a")
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-
-        async def waits(_):
-            task = asyncio.current_task()
-            loop.call_soon(task.cancel, "why")
-            if kind == "done":
-                loop.call_soon(lambda: future.done() or future.set_result(None))
-            try:
-                await (asyncio.sleep(0) if kind == "turn" else future)
-                await asyncio.sleep(1)
-            except asyncio.CancelledError as error:
-                task.uncancel()
-                return error.args, future.cancelled()
-            return "not cancelled"
-
-        args, cancelled = await system.ref("a").ask(waits)
-        assert args in {("why",), ()}  # a future that was cancelled tells why itself
-        assert cancelled == (kind == "future") or kind == "done"  # whichever came first
-        assert system.snapshot().actors[1].restarts == 0
-        await system.stop()
-
-    tried(main)
-
-
-def test_one_that_cancels_itself_is_cancelled_where_it_waits_next():
-    async def main():
-        system = await started("a")
-
-        async def cancels(_):
-            asyncio.current_task().cancel()
-            try:
-                await asyncio.sleep(5)
-            except asyncio.CancelledError:
-                asyncio.current_task().uncancel()
-                return "cancelled"
-
-        assert await system.ref("a").ask(cancels) == "cancelled"
-
-        async def leaves_it(_):
-            asyncio.current_task().cancel()
-
-        system.ref("a").tell(leaves_it)
-        await asyncio.sleep(10)
-        assert system.snapshot().actors[1].last_failure.type == "HandlerCancelled"
-        assert await system.ref("a").ask(cancels) == "cancelled"
         await system.stop()
 
     tried(main)
@@ -315,10 +192,6 @@ def test_one_message_at_a_time_in_order_while_a_handler_waits():
     tried(main)
 
 
-async def awaited(reply):
-    return await reply
-
-
 @pytest.mark.feature("PA-013")
 def test_a_circle_of_asks_is_refused_and_depth_is_no_matter():
     names = [f"link{number}" for number in range(200)]
@@ -364,31 +237,6 @@ def test_an_answer_after_the_deadline_is_dropped():
         await system.stop()
 
     tried(main)
-
-
-def test_a_task_that_is_closed_before_it_is_awake_closes_what_was_left():
-    async def main():
-        system = await started("a")
-        ended = []
-
-        async def waits():
-            try:
-                await asyncio.sleep(1)
-            finally:
-                ended.append("handler")
-
-        doze = Doze(system.ref("a")._cell.life, asyncio.get_running_loop())
-        handler = waits()
-        doze.rest = Rest(handler, handler.send(None))
-        doze.left = awaited(doze.rest)
-        with pytest.raises(GeneratorExit):
-            doze.disturb(GeneratorExit())
-        assert ended == ["handler"]
-        with pytest.raises(RuntimeError, match="already awaited"):
-            await doze.left
-        await system.stop()
-
-    run_virtual(main)
 
 
 def test_an_ask_made_while_the_loop_stands_still_waits_for_it():
