@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from services.console.exits import Exit  # noqa: E402
 from tests.real.mariadb import PASSWORD, MariaServer  # noqa: E402
 
 CONFIG = """
@@ -143,9 +144,18 @@ class Campaign:
 
     async def kill(self) -> None:
         """As a power cut of this one process."""
+        await self.revive()
         assert self._agent is not None
-        self._agent.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self._agent.send_signal(signal.SIGKILL)
         await self._agent.wait()
+
+    async def revive(self) -> None:
+        """Start an agent again that ended because its store was away at the start, as a service manager does."""
+        assert self._agent is not None
+        if self._agent.returncode is not None:
+            assert self._agent.returncode == Exit.NO_STORE, self.log.read_text()[-4000:]
+            await self.start()
 
     async def stop(self) -> int:
         assert self._agent is not None
@@ -288,6 +298,7 @@ async def run(
                 await campaign.start()
         deadline = time.monotonic() + 120 + jobs / 5
         while (await campaign.state())[0] != "completed":
+            await campaign.revive()
             if time.monotonic() > deadline:
                 raise AssertionError(
                     f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}"
