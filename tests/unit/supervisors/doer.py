@@ -25,8 +25,14 @@ async def started(*names, **options):
     children = tuple(ChildSpec(name, lambda: Doer(born), **options) for name in names)
     system = ActorSystem(SupervisorSpec("root", children, backoff=QUICK, intensity=100))
     await system.start()
+    for name in names:
+        system.ref(name).tell(nothing)  # the first message of all goes the long way
     await asyncio.sleep(0.01)  # all of them sleep
     return system
+
+
+async def nothing(_):
+    """Do nothing."""
 
 
 def tried(main, *, seeds=SEEDS):

@@ -128,7 +128,7 @@ def survives(mutant: tuple[str, str, str, str], tests: list[str]) -> bool:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout", "30", "-p", "no:cacheprovider"]
         command += [f"--confcutdir={folder / 'tests'}", *[f"tests/unit/supervisors/{test}" for test in tests]]
         try:
-            return subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False).returncode == 0
+            return subprocess.run(command, cwd=folder, capture_output=True, timeout=900, check=False).returncode == 0
         except subprocess.TimeoutExpired:
             return False  # it hangs, which nobody can overlook
 

@@ -124,6 +124,34 @@ def test_what_a_handler_raises_fails_it_before_and_after_it_waits(error, waits):
     tried(main)
 
 
+@pytest.mark.feature("PA-013")
+@pytest.mark.parametrize("error", [ValueError, Odd])
+def test_what_an_ask_left_running_asks_in_its_own_name_once_that_is_over(error):
+    """However it ended: that its actor is asked again is no circle then."""
+
+    async def main():
+        system = await started("a", redeliver=0)
+        answers = []
+
+        async def later():
+            await asyncio.sleep(10)
+            answers.append(await system.ref("a").ask(lambda _: asyncio.sleep(0, "asked")))
+
+        async def leaves(_):
+            left.append(asyncio.create_task(later()))
+            raise error
+
+        left = []
+        reply = system.ref("a").ask(leaves, timeout=5)
+        with pytest.raises((error, pykka.Timeout)):
+            await reply
+        await asyncio.gather(*left)
+        assert set(answers) == {"asked"}
+        await system.stop()
+
+    tried(main)
+
+
 @pytest.mark.feature("PA-003")
 def test_one_that_hangs_in_its_first_wait_is_shown_where_it_stands():
     async def main():
@@ -186,7 +214,7 @@ def test_one_message_at_a_time_in_order_while_a_handler_waits():
         await done.reached(100)
         assert seen == [(what, number) for number in range(100) for what in ("begin", "end")]
         await asyncio.gather(*map(asyncio.ensure_future, map(awaited, replies)))
-        assert system.snapshot().actors[1].handled == 100
+        assert system.snapshot().actors[1].handled == 1 + 100
         await system.stop()
 
     tried(main)

@@ -141,7 +141,10 @@ def test_asks_inside_asks_go_as_deep_as_they_like():
     async def main():
         system, seen, _ = await started(*names)
         refs = [system.ref(name) for name in names]
-        await asyncio.sleep(0)
+        for ref in refs:
+            ref.tell("first, which goes the long way")
+        await asyncio.sleep(1)
+        seen.clear()
 
         def link(number):
             return lambda _: refs[number].ask(link(number + 1), timeout=None) if number < len(refs) else "end"
@@ -204,6 +207,41 @@ def test_it_is_paused_traced_and_stopped_as_others_are():
         ref.tell("behind the stop, for the next instance")
         await got.reached(6)
         assert [number for number, _ in seen] == [1, 1, 1, 1, 1, 2]
+        await system.stop()
+
+    run_virtual(main, seed=None)
+
+
+def test_who_pauses_it_in_the_midst_is_obeyed_before_its_next_message():
+    async def main():
+        system, seen, got = await started("plain")
+        ref = system.ref("plain")
+        await asyncio.sleep(0)
+        for message in ("first", "second", lambda _: system.pause("plain"), "fourth"):
+            ref.tell(message)
+        await asyncio.sleep(1)
+        assert len(seen) == 3
+        system.resume("plain")
+        await got.reached(4)
+        assert seen[3] == (1, "fourth")
+        await system.stop()
+
+    run_virtual(main, seed=None)
+
+
+def test_a_life_whose_actor_was_taken_from_it_handles_nothing_more():
+    async def main():
+        system, seen, _ = await started("plain")
+        ref = system.ref("plain")
+        ref.tell("first")
+        await asyncio.sleep(1)
+        cell = ref._cell
+        life = cell.life
+        ref.tell("second")  # its doze lies in the run queue
+        cell.release(life)
+        await asyncio.sleep(1)
+        assert seen == [(1, "first")]
+        cell.life = life
         await system.stop()
 
     run_virtual(main, seed=None)
