@@ -60,10 +60,14 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
         cell.ref.point_to(self)
         self._cell = cell
         self._actor_ref: ActorRef[Any] = cell.ref
-        self.actor_urn = cell.urn
         self.actor_inbox = cell
         self.name = cell.name
         self.system = cell.system
+
+    @property
+    def actor_urn(self) -> str:
+        """See pykka.Actor.actor_urn."""
+        return self._cell.urn
 
     @property
     def actor_stopped(self) -> threading.Event:

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 
 _RANDOM = Random()  # noqa: S311
+_NAMING = threading.Lock()
 
 
 class Cell:
     """Everything of an actor that stays while its instances come and go."""
 
     __slots__ = (
-        "__weakref__", "_stopped", "_ticker", "base_state", "clock", "closed", "collapsed", "dead_letters",
+        "__weakref__", "_stopped", "_ticker", "_urn", "base_state", "clock", "closed", "collapsed", "dead_letters",
         "deadlines", "generation", "handled_before", "inbox", "last_failure", "late_replies", "life", "loop", "mailbox", "mark",
-        "name", "paused", "random", "rate", "ref", "registered", "seen", "senders", "system", "thread", "urn", "waiter",
-        "watchers",
+        "name", "paused", "random", "rate", "ref", "registered", "seen", "senders", "system", "thread", "waiter", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -53,7 +53,7 @@ class Cell:
         system: "ActorSystem | None" = None,
     ) -> None:
         self.name = name
-        self.urn = uuid4().urn
+        self._urn = ""
         self.mailbox = Mailbox(mailbox)
         self.inbox = self.mailbox.inbox
         self.mark = 0  # depth at which a normal message must take the long way: the next to be noted, or no room
@@ -82,6 +82,14 @@ class Cell:
         self.watchers: dict[str, Cell] | None = None
         self._stopped: threading.Event | None = None
         self._ticker: Ticker | None = None
+
+    @property
+    def urn(self) -> str:
+        """pykka's name of the actor; made when somebody asks."""
+        if not self._urn:
+            with _NAMING:
+                self._urn = self._urn or uuid4().urn
+        return self._urn
 
     @property
     def stopped(self) -> threading.Event:

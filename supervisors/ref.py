@@ -28,8 +28,12 @@ class ActorRef(pykka.ActorRef[A]):
     def __init__(self, cell: Cell, actor_class: type[A]) -> None:
         self._cell = cell
         self.actor_class = actor_class
-        self.actor_urn = cell.urn
         self.actor_inbox = cell
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]
+        """See pykka.Actor.actor_urn."""
+        return self._cell.urn
 
     @property
     def actor_stopped(self) -> threading.Event:  # type: ignore[override]

@@ -11,12 +11,12 @@ class Budget:
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
-        self._spent: list[float] = []
+        self._spent: tuple[float, ...] = ()
 
     def spend(self, now: float) -> bool:
         """Take one restart; False when that is one too many."""
         self._forget(now)
-        self._spent.append(now)
+        self._spent += (now,)
         return len(self._spent) <= self.intensity
 
     def left(self, now: float) -> int:
@@ -26,11 +26,10 @@ class Budget:
 
     def clear(self) -> None:
         """Forget all restarts."""
-        self._spent.clear()
+        self._spent = ()
 
     def _forget(self, now: float) -> None:
-        while self._spent and self._spent[0] <= now - self.period:
-            del self._spent[0]
+        self._spent = tuple(moment for moment in self._spent if moment > now - self.period)
 
 
 class Pauses:

@@ -236,6 +236,7 @@ class Doze:
         else:
             life.answer_with(ask, result)
         ask.over = True
+        current_ask.set(None)
         return None
 
 

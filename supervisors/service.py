@@ -123,7 +123,7 @@ class Service:
                     done += 1
             finally:
                 watch.note(done, now())
-            self.current = EMPTY
+            self.current = item = EMPTY  # an idle actor keeps no message
             budget -= done
 
     def _many(self, loop: asyncio.AbstractEventLoop) -> range:
@@ -229,6 +229,7 @@ class Service:
             self.answer_with(reply, result)
         finally:
             ask.over = True
+            current_ask.set(None)
 
     async def answer_later(self, ask: Ask, result: Awaitable[Any]) -> None:
         """Give the answer once it is there."""
@@ -240,6 +241,7 @@ class Service:
             self.answer_with(ask, answer)
         finally:
             ask.over = True
+            current_ask.set(None)
 
     def answer_with(self, reply: Reply[Any], result: Any) -> None:
         """Give the asker what the handler returned."""

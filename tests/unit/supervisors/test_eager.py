@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import weakref
 from asyncio import tasks
 from contextvars import ContextVar
 
@@ -262,6 +263,25 @@ def test_an_answer_after_the_deadline_is_dropped():
             await system.ref("a").ask(late, timeout=1.0)
         await asyncio.sleep(10)
         assert system.ref("a")._cell.late_replies == 1
+        await system.stop()
+
+    tried(main)
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_an_idle_one_keeps_no_message(turns):
+    async def main():
+        system = await started("a")
+
+        async def handle(_):
+            for _ in range(turns):
+                await asyncio.sleep(1)
+
+        await system.ref("a").ask(handle, timeout=None)
+        await asyncio.sleep(1)
+        kept = weakref.ref(handle)
+        del handle
+        assert kept() is None
         await system.stop()
 
     tried(main)

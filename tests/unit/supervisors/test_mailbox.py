@@ -289,6 +289,7 @@ def test_dead_letters_can_be_taken_and_replayed():
             ref.tell(number)
         gate.set()
         await actors[0].expect(2)
+        assert [letter.message for letter in system.dead_letters.fresh] == [1, 2], "for who keeps them for longer"
         for letter in system.dead_letters.take("gate"):
             await ref.ask(letter.message)
         assert actors[0].messages == ["first", 0, 1, 2]
