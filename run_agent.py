@@ -35,7 +35,7 @@ from actors.guard import Guard
 from actors.injector import Injector
 from actors.keeper import Keeper
 from actors.merge import Merge
-from actors.messages import RaiseAlert, Wake
+from actors.messages import RaiseAlert, SetControl, Wake
 from actors.monitor import Monitor
 from actors.opening import open_world
 from actors.postmaster import Postmaster, keep_fresh
@@ -43,12 +43,14 @@ from actors.queue import Queue
 from actors.reconcile import Reconcile
 from actors.report import Report
 from actors.stage import Stage
+from actors.steward import Steward
 from actors.submitter import Submitter
 from actors.tracker import Tracker
 from actors.transfer import Transfer
 from actors.wiring import Unwired, check
 from actors.world import World
 from config.loader import Loaded
+from domain.controls import Kind, Scope
 from services.console.program import program
 from services.simulation.command import simulate_command
 from storage.sandboxes import Sandboxes
@@ -78,7 +80,7 @@ def tree(world: World) -> SupervisorSpec:
     agent                     one-for-one
     ├── watch                 one-for-one     postmaster, monitor, drainer, guard, keeper,
     │                                         backup, reconcile (after a restore), admin (optional)
-    ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, queue
+    ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, steward, queue
     ├── targets               one-for-one
     │   └── target.<name>     one-for-one     submitter.<name>, tracker.<name>
     ├── outcome               one-for-one     report, error
@@ -142,6 +144,7 @@ def tree(world: World) -> SupervisorSpec:
             child("injector", partial(Injector, world)),
             *managers,
             child("creator", partial(Creator, world)),
+            child("steward", partial(Steward, world)),
             child("queue", partial(Queue, world)),
             strategy=Strategy.REST_FOR_ONE,
         ),
@@ -226,7 +229,14 @@ def simulated(parts: "Parts") -> ActorSystem:
         managers=parts.managers,
         chance=parts.chance,
     )
-    return connected(world, ActorSystem(tree(world), clock=parts.clock, seed=parts.chance.getrandbits(32)))
+    system = connected(world, ActorSystem(tree(world), clock=parts.clock, seed=parts.chance.getrandbits(32)))
+
+    def set_mode(site: str, mode: str) -> None:
+        order = SetControl(scope=Scope.SITE, subjects=[site], kind=Kind.MODE, value=mode, reason="simulated")
+        system.ref("steward").tell(order)
+
+    parts.operator.set_mode = set_mode
+    return system
 
 
 def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None:

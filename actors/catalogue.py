@@ -4,6 +4,8 @@ Follows: MergedRegistered. Writes: FilesCatalogued, BlocksOpened, BlocksClosed, 
 Settings: the [catalogue] table; the workflow's deliver_to.
 """
 
+from collections.abc import Sequence
+
 from actors.stage import Effect, Stage
 from domain import events as e
 from domain.events import MergedRegistered, WorkflowsCompleted
@@ -30,11 +32,12 @@ class Catalogue(Stage):
             settings.block_max_files, settings.block_max_bytes, settings.block_max_events, settings.block_max_age_s
         )
 
-    async def on_fact(self, logged: Logged) -> Effect:
+    async def on_facts(self, facts: Sequence[Logged]) -> Effect:
+        ids = [identity for logged in facts for identity in logged.fact.ids]
         known = await self.store.read(workflows.load)
 
         def book(tx: Tx) -> None:
-            booked = datasets.book(tx, logged.fact.ids, self.limits)
+            booked = datasets.book(tx, ids, self.limits)
             wanted = [
                 (place.file_id, place.site, destination)
                 for place in datasets.places(tx.connection, booked)

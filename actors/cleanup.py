@@ -7,7 +7,9 @@ FileRemovalsFailed, JobsCleaned. Settings: the [cleanup] table.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
+from actors import staging
 from actors.stage import Stage
 from actors.world import World
 from backends.storage_element.base import StorageError
@@ -66,18 +68,22 @@ class Cleanup(Stage):
         every = [name for listed in names.values() for name in listed]
         kept = await self.store.read(lambda c: removals.registered(c, every))
         gone = [
-            item.id for item in left if await self._deleted(item.site, [n for n in names[item.id] if n not in kept])
+            item.id
+            for item in left
+            if await self._deleted(
+                staging.places(self.world, item.site, known[item.workflow_id].spec),
+                [name for name in names[item.id] if name not in kept],
+            )
         ]
         await self.write(lambda tx: attempts.forgotten(tx, gone))
 
-    async def _deleted(self, site: str, names: list[str]) -> bool:
-        """Whether none of the names is left in the storage of a site; one that was never there counts as gone."""
-        storage = self.world.storages.get(site)
-        if storage is None:
-            return True
+    async def _deleted(self, sites: Sequence[str], names: list[str]) -> bool:
+        """Whether none of the names is left in the storage of these sites; one that was never there counts as gone."""
         try:
-            for name in names:
-                await storage.delete(name)
+            for site in sites:
+                if site in self.world.storages:
+                    for name in names:
+                        await self.world.storages[site].delete(name)
         except StorageError as error:
             self.log.warning("left over at %s: %s", site, error)
             return False

@@ -1,10 +1,14 @@
 """Guard: stops work in steps as the disk of the agent's state fills, and lets it go on when there is room (OPS-10).
 
 At the first mark no new work is taken on or cut, at the second no job is submitted, at the third nothing is written any
-more; jobs that run go on in any case. Each step ends by itself some percent below its mark.
+more; jobs that run go on in any case. Each step ends by itself some percent below its mark. A class of files with a quota
+stops new work in the same way when it is beyond it.
 Writes: alerts. Settings: the [disk] table.
 """
 
+import asyncio
+import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +37,16 @@ def used_percent(path: Path) -> float:
     return 100.0 * usage.used / max(1, usage.used + usage.free)
 
 
+def used_bytes(place: Path) -> int:
+    """Return what the files below a directory take on their disk; what disappears meanwhile is not counted."""
+    total = 0
+    for directory, _, names in os.walk(place):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
+
+
 class Guard(Stage):
     used: Callable[[Path], float] = staticmethod(used_percent)
 
@@ -45,6 +59,15 @@ class Guard(Stage):
             Mark("submission", self.settings.submit_percent, "error", "nor is any job submitted"),
             Mark("writing", self.settings.write_percent, "critical", "nor is anything written: the agent stands still"),
         )
+        places = {
+            "state": self.path,
+            "sandboxes": self.path / "sandboxes",
+            "scratch": self.path / "scratch",
+            "backups": Path(world.settings.backup.directory),
+        }
+        self.classes = [(name, places[name], quota * 1e9) for name, quota in self.settings.quotas_gb.items()]
+        self.beyond: frozenset[str] | None = None
+        """The classes that are beyond their quota; None before the first look."""
         self.reached = 0
         """How many of the marks are reached."""
         self._told = -1
@@ -66,7 +89,33 @@ class Guard(Stage):
                 "%s", text if self.reached else f"the disk of {self.path} has room again ({now:.0f} % full)"
             )
         await self._tell(text)
+        if self.classes and self.reached < len(self.marks):
+            await self._hold_to_quotas()
         return False
+
+    async def _hold_to_quotas(self) -> None:
+        beyond: dict[str, str] = {}
+        for name, place, quota in self.classes:
+            held = await asyncio.to_thread(used_bytes, place)
+            slack = self.settings.hysteresis_percent / 100.0 if name in (self.beyond or ()) else 0.0
+            if held > quota * (1.0 - slack):
+                size, most = held / 1e9, quota / 1e9
+                beyond[name] = (
+                    f"{name} in {place} take {size:.3g} GB, their quota is {most:.3g}: no new work is taken on"
+                )
+        self.world.brakes.free("quota")
+        if beyond:
+            self.world.brakes.hold("quota", "; ".join(beyond.values()), Work.INTAKE)
+        if beyond.keys() != self.beyond:
+            await self.write(lambda tx: self._book_quotas(tx, beyond))
+            self.beyond = frozenset(beyond)
+
+    def _book_quotas(self, tx: Tx, beyond: dict[str, str]) -> None:
+        for name, _, _ in self.classes:
+            if name in beyond:
+                alerts.raise_alert(tx, "warning", "disk-quota", name, beyond[name])
+            else:
+                alerts.close_alert(tx, "disk-quota", name)
 
     def _reached(self, now: float) -> int:
         """Count the marks that are reached; one that was reached before holds until well below it."""

@@ -16,7 +16,7 @@ from domain.events import AllocationsDone, AllocationsReported, AllocationsRevok
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
 from domain.splitting import generated_events
-from storage import allocations, workflows
+from storage import allocations, braking, workflows
 from storage.store import Tx
 from storage.workflows import NameTaken
 
@@ -71,7 +71,11 @@ class Injector(Stage):
         sites = self.world.settings.sites
         known = ", ".join(sorted(sites))
         named = [] if others_too else [("sites", name) for name in spec.sites]
-        for key, name in (*named, *(("deliver_to", name) for name in spec.deliver_to)):
+        for key, name in (
+            *named,
+            *(("deliver_to", name) for name in spec.deliver_to),
+            *(("stage_out", name) for name in spec.stage_out),
+        ):
             if name not in sites:
                 raise Refused(f"{key}: no site {name!r}; expected one of {known}")
         if spec.sites and not any(name in sites and sites[name].targets for name in spec.sites):
@@ -79,7 +83,10 @@ class Injector(Stage):
 
     async def _hold(self, order: HoldWorkflow) -> Changed:
         def hold(tx: Tx) -> list[int]:
-            return workflows.hold(tx, order.workflow, hold=order.hold, reason=order.reason, dry_run=order.dry_run)
+            moved = workflows.hold(tx, order.workflow, hold=order.hold, reason=order.reason, dry_run=order.dry_run)
+            if not order.hold and not order.dry_run:
+                braking.released(tx, moved, self.world.settings.errors.probes)
+            return moved
 
         try:
             return Changed(ids=await self.write(hold))

@@ -60,6 +60,54 @@ class KillJobs(_Message, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class ExcludeNode(_Message, frozen=True, kw_only=True):
+    """To error: give a node no jobs, for `hours` or until it is allowed again. Answered by `Changed`, with an id if so."""
+
+    site: str
+    node: str
+    hours: float | None = None
+    reason: str = "excluded by an operator"
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class AllowNode(_Message, frozen=True, kw_only=True):
+    """To error: give an excluded node jobs again. Answered by `Changed`, with an id if it was excluded."""
+
+    site: str
+    node: str
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class RevertNeeds(_Message, frozen=True, kw_only=True):
+    """To error: give the jobs of a workflow what it says again. Answered by `Changed` with the jobs that had more."""
+
+    workflow: str
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class RetryTransfers(_Message, frozen=True, kw_only=True):
+    """To transfer: try once more what is parked or quarantined, these or all to a destination. Answered by `Changed`."""
+
+    ids: list[int] = []
+    destination: str = ""
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class CancelTransfers(_Message, frozen=True, kw_only=True):
+    """To transfer: give up bringing files to a destination for good. Answered by `Changed`."""
+
+    ids: list[int] = []
+    destination: str = ""
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
 class HoldWorkflow(_Message, frozen=True, kw_only=True):
     """To the injector: release no more jobs of a workflow, or release them again (`hold` False). Answered by `Changed`."""
 
@@ -68,6 +116,37 @@ class HoldWorkflow(_Message, frozen=True, kw_only=True):
     reason: str = "held by an operator"
     who: str = "operator"
     dry_run: bool = False
+
+
+class SetControl(_Message, frozen=True, kw_only=True):
+    """To the steward: hold, set the mode of, or trust these subjects of one scope (domain/controls.py), `until` a time (UTC
+    epoch seconds; None: until it is lifted). Answered by `ControlsChanged`; raises `Refused`."""
+
+    scope: str
+    subjects: list[str]
+    kind: str
+    value: str = ""
+    reason: str = ""
+    until: float | None = None
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class LiftControl(_Message, frozen=True, kw_only=True):
+    """To the steward: take that back. Answered by `ControlsChanged`; raises `Refused`."""
+
+    scope: str
+    subjects: list[str]
+    kind: str
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class ControlsChanged(_Message, frozen=True, kw_only=True):
+    """The subjects of which something new is said, or no longer, or would be."""
+
+    subjects: list[str]
 
 
 class ReplayLetters(_Message, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 Takes: RaiseAlert. Follows: what a person should know of. Writes: alerts. Settings: the [monitor] table.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from actors.extra import participants
@@ -49,12 +50,12 @@ class Monitor(Stage):
     def sweep_s(self) -> float:
         return float(self.settings.sweep_s)
 
-    async def on_fact(self, logged: Logged) -> Effect:
-        level, code = LEVELS[type(logged.fact)]
-        fact = logged.fact
-        some = ", ".join(map(str, fact.ids[:10])) + (", ..." if len(fact.ids) > 10 else "")
-        text = f"{fact.entity} {some}: {fact.reason or code}"
-        return lambda tx: alerts.raise_alert(tx, level, code, f"{fact.entity}s", text)
+    async def on_facts(self, facts: Sequence[Logged]) -> Effect:
+        def tell(tx: Tx) -> None:
+            for logged in facts:
+                _tell(tx, logged.fact)
+
+        return tell
 
     async def on_command(self, message: Any) -> Any:
         match message:
@@ -144,6 +145,12 @@ class Monitor(Stage):
             overdue_s=self.settings.limbo_overdue_s,
             block_s=2 * self.world.settings.catalogue.block_max_age_s,
         )
+
+
+def _tell(tx: Tx, fact: e.Event) -> None:
+    level, code = LEVELS[type(fact)]
+    some = ", ".join(map(str, fact.ids[:10])) + (", ..." if len(fact.ids) > 10 else "")
+    alerts.raise_alert(tx, level, code, f"{fact.entity}s", f"{fact.entity} {some}: {fact.reason or code}")
 
 
 def _close_all(tx: Tx, subjects: list[str]) -> None:

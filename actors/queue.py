@@ -1,30 +1,40 @@
 """Queue: admits jobs, wakes those whose back-off is over, and gives them to targets with free places.
 
-Woken by: new and requeued jobs, jobs that end or fail (a place is free), resumed workflows.
-Writes: JobsQueued, JobsPaused (no site), JobsRequeued, JobsReleased, JobsReturned.
-Settings: queue.sweep_s, queue.lease_s, the limits of the targets.
+Who may take what is judged anew each time from the rows: what operators said, breakers, records, limits (storage/sites.py).
+It stops while a later stage is behind.
+Woken by: new and requeued jobs, jobs that end or fail (a place is free), resumed workflows, the steward.
+Writes: JobsQueued, JobsPaused (no site), JobsRequeued, JobsReleased, JobsReturned; alerts of back-pressure, thresholds that
+follow what a target swallows.
+Settings: the [queue] and [quality] tables, the limits of the targets.
 """
 
 from actors.brakes import Work
 from actors.messages import Wake
 from actors.stage import Stage
+from actors.world import World
 from domain import events as e
+from domain.braking import BrakeRules
+from domain.controls import Control
 from domain.events import (
     JobsCooledOff,
     JobsCreated,
     JobsEnded,
     JobsKilled,
+    JobsReadmitted,
     JobsRequeued,
     JobsReturned,
     JobsRevoked,
+    JobsWithdrawn,
     WorkflowsResumed,
 )
 from domain.job import JobState, JobType, rank
-from domain.matching import Candidate, Place, match, room_for
+from domain.matching import Choice, Place, match, room_for, shunning
+from domain.pressure import Backlog, presses, words
 from domain.workflow import WorkflowState
-from storage import jobs, workflows
+from storage import adjustments, alerts, braking, controls, jobs, sites, thresholds, workflows
 from storage.heads import Standing
 from storage.jobs import Job
+from storage.sites import PRESSURE, Picture, Record
 from storage.store import Tx
 from storage.workflows import Workflow
 
@@ -32,18 +42,31 @@ BATCH = 1000
 """Most jobs looked at in one go."""
 
 
+RECORD_S = 10.0
+"""How long the sums over past attempts are good for a choice among targets, in seconds."""
+
+
 class Queue(Stage):
     emits = (e.JobsQueued, e.JobsPaused, e.JobsRequeued, e.JobsReleased, e.JobsReturned)
     woken_by = (
         JobsCreated,
+        JobsReadmitted,
         JobsRequeued,
         JobsReturned,
+        JobsWithdrawn,
         JobsEnded,
         JobsKilled,
         JobsRevoked,
         JobsCooledOff,
         WorkflowsResumed,
     )
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._behind: set[str] | None = None
+        """Subjects of the open alerts of back-pressure; None: an earlier life may have left some."""
+        self._record: Record | None = None
+        self._record_until = 0.0
 
     @property
     def sweep_s(self) -> float:
@@ -66,14 +89,13 @@ class Queue(Stage):
 
         def admit(tx: Tx) -> None:
             jobs.admit(tx, housed)
-            jobs.pause(tx, homeless, "no-site: none of its sites has a batch target")
+            jobs.pause(tx, homeless, f"{controls.NO_SITE}none of its sites has a batch target")
 
         await self.write(admit)
         return len(new) == BATCH
 
     def _has_site(self, job: Job, workflow: Workflow) -> bool:
-        wanted = [job.pinned] if job.pinned else workflow.spec.sites or list(self.world.settings.sites)
-        return any(site in self.world.settings.sites and self.world.settings.sites[site].targets for site in wanted)
+        return sites.housed(self.world.settings, [job.pinned] if job.pinned else workflow.spec.sites)
 
     async def _wake(self) -> None:
         due = await self.store.read(jobs.next_wake)
@@ -84,53 +106,120 @@ class Queue(Stage):
         else:
             await self.write(jobs.wake)
 
+    # ------------------------------------------------------------ release
     async def _release(self, known: dict[int, Workflow]) -> int:
-        places = await self._places()
-        if self.world.brakes.held(Work.SUBMISSION) or not any(
-            free > 0 for place in places for free in place.free.values()
-        ):
+        standings = await self.store.read(jobs.queued)
+        if standings or self._behind != set():
+            await self._press()
+        if not standings or self.world.brakes.held(Work.SUBMISSION):
             return 0
-        open_to = await self._open_to(known, places)
+        now = self.clock.time()
+        record = await self._past(now)
+        picture = await self.store.read(
+            lambda c: sites.survey(c, self.world.settings, known, now, record, thrifty=True)
+        )
+        if picture.opens_at is not None:
+            self.after(picture.opens_at - now, Wake(), key="breaker")
+        await self._adapt(picture, now)
+        places = [place for place in picture.places if not self.world.brakes.held(Work.SUBMISSION, place.target)]
+        open_to = _open_to(standings, known, places, picture.controls, await self._probes())
         if not open_to:
             return 0
         head = await self.store.read(lambda c: jobs.queue_head(c, open_to, BATCH))
-        candidates = [
-            Candidate(job.id, job.type, frozenset(known[job.workflow_id].spec.sites), job.pinned) for job in head
-        ]
+        candidates = [sites.candidate(job.id, job.type, known[job.workflow_id].spec, job.pinned) for job in head]
+        away = await self.store.read(lambda c: adjustments.avoiding(c, [job.id for job in head], now))
+        candidates = [shunning(job, away[job.id], places) if job.id in away else job for job in candidates]
         chosen = match(candidates, places)
-        site_of = {place.target: place.site for place in places}
+        by_target = {place.target: place for place in places}
 
         def release(tx: Tx) -> int:
-            return sum(len(jobs.release(tx, ids, site_of[target], target)) for target, ids in chosen.items())
+            controls.catch(tx)
+            return sum(
+                len(jobs.release(tx, ids, by_target[choice.target].site, choice.target, _why(choice, by_target)))
+                for choice, ids in chosen.items()
+            )
 
         return await self.write(release) if chosen else 0
 
-    async def _open_to(self, known: dict[int, Workflow], places: list[Place]) -> list[tuple[int, Standing, int]]:
-        """Return of which queued jobs some may go now: their queue rank, where they are counted, and how many may go."""
-        found = []
-        for standing in await self.store.read(jobs.queued):
-            workflow, kind = known.get(standing.place.workflow_id), JobType(standing.place.type)
-            if workflow is None or workflow.state is WorkflowState.PAUSED:
-                continue
-            sites, pinned = frozenset(workflow.spec.sites), standing.place.site or None
-            room = room_for(Candidate(0, kind, sites, pinned), places)
-            if room:
-                found.append((rank(kind, workflow.spec.priority), standing, room))
-        return found
+    async def _probes(self) -> dict[int, int]:
+        """Return how many jobs may go of each workflow that was braked and runs probes first (PA-407)."""
+        if not any(braked.probes > 0 for braked in (await self.store.read(braking.load)).values()):
+            return {}
+        probes = BrakeRules(probes=self.world.settings.errors.probes)
+        return await self.write(lambda tx: braking.probing(tx, probes))
 
-    async def _places(self) -> list[Place]:
-        load = await self.store.read(jobs.loads)
-        return [
-            Place(
-                name,
-                site,
-                {
-                    JobType.PROCESSING: target.limits.processing - load[name, JobType.PROCESSING],
-                    JobType.MERGE: target.limits.merge - load[name, JobType.MERGE],
-                },
-            )
-            for name, (site, target) in self.world.targets().items()
-            if target.enabled
-            and self.world.settings.sites[site].enabled
-            and not self.world.brakes.held(Work.SUBMISSION, name)
-        ]
+    async def _past(self, now: float) -> Record:
+        """Return how attempts at the targets ended, as of a moment ago."""
+        if self._record is None or self.clock.monotonic() >= self._record_until:
+            self._record = await self.store.read(lambda c: sites.record(c, self.world.settings, now))
+            self._record_until = self.clock.monotonic() + RECORD_S
+        return self._record
+
+    async def _adapt(self, picture: Picture, now: float) -> None:
+        """Let the thresholds of dynamic targets follow what they swallow; the next look goes by them."""
+        states = {name: load.states for name, load in picture.loads.items()}
+        new = thresholds.changes(picture.grown, self.world.settings, states, now)
+        if new:
+            await self.write(lambda tx: thresholds.book(tx, new))
+            self.actor_ref.tell(Wake(), unique=True)
+
+    async def _press(self) -> None:
+        """Tell which later stages are behind; the survey keeps jobs back as long as the alert is open."""
+        settings, now = self.world.settings.queue, self.clock.time()
+        backlogs = await self.store.read(lambda c: sites.backlogs(c, now))
+        before = self._behind if self._behind is not None else await self._told()
+        behind = {
+            _subject(each): words(each)
+            for each in backlogs
+            if presses(each, items=settings.backlog, age_s=settings.backlog_s, before=_subject(each) in before)
+        }
+
+        def tell(tx: Tx) -> None:
+            for subject in before - behind.keys():
+                alerts.close_alert(tx, PRESSURE, subject)
+            for subject in behind.keys() - before:
+                alerts.raise_alert(tx, "warning", PRESSURE, subject, behind[subject])
+
+        if before != behind.keys():
+            await self.write(tell)
+        self._behind = set(behind)
+        if behind:
+            self.after(settings.backlog_s / 2, Wake(), key="behind")
+
+    async def _told(self) -> set[str]:
+        return {alert.subject for alert in await self.store.read(alerts.open_alerts) if alert.code == PRESSURE}
+
+
+def _subject(backlog: Backlog) -> str:
+    return f"{backlog.stage} {backlog.target}".strip()
+
+
+def _open_to(
+    standings: list[Standing],
+    known: dict[int, Workflow],
+    places: list[Place],
+    said: list[Control],
+    probes: dict[int, int],
+) -> list[tuple[int, Standing, int]]:
+    """Return of which queued jobs some may go now: their queue rank, where they are counted, and how many may go."""
+    found = []
+    for standing in standings:
+        workflow, kind = known.get(standing.place.workflow_id), JobType(standing.place.type)
+        if workflow is None or workflow.state is WorkflowState.PAUSED:
+            continue
+        if sites.held_request(said, workflow):
+            continue
+        room = room_for(sites.candidate(0, kind, workflow.spec, standing.place.site or None), places)
+        if kind is JobType.PROCESSING:
+            room = min(room, probes.get(workflow.id, room))
+        if room:
+            found.append((rank(kind, workflow.spec.priority), standing, room))
+    return found
+
+
+def _why(choice: Choice, places: dict[str, Place]) -> str:
+    """Say why the target was chosen: its score, and who came next."""
+    text = f"score {places[choice.target].score:.3f}"
+    if not choice.runner_up:
+        return f"{text}, no other had room"
+    return f"{text}; next was {choice.runner_up} with {places[choice.runner_up].score:.3f}"

@@ -29,6 +29,7 @@ from domain.splitting import makes_each_event
 from storage import accounting, attempts, jobs, workflows
 from storage.accounting import Bad, Good
 from storage.attempts import Attempt, Failure
+from storage.engine import Connection
 from storage.errors import StoreAway
 from storage.jobs import Job
 from storage.workflows import Workflow
@@ -100,12 +101,10 @@ class Report(Stage):
     async def _book(self, target: str) -> bool:
         """Book one batch; True = there may be more."""
         batch = self.world.settings.report.batch
-        ended = await self.store.read(lambda c: jobs.at_target(c, target, JobState.ENDED, limit=batch))
-        live = await self.store.read(lambda c: attempts.live(c, [job.id for job in ended]))
+        ended, live, known = await self.store.read(lambda c: _look(c, target, batch))
         mine = [job for job in ended if job.id in live]
         if not mine:
             return False
-        known = await self.store.read(workflows.load)
         async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
             raw = await self.world.batches[target].fetch([live[job.id].token for job in mine])
         await self._account(
@@ -145,6 +144,13 @@ class Report(Stage):
                 raise ValueError(f"report of a success with {len(report.outputs)} outputs; expected 1")
         except (msgspec.DecodeError, ValueError) as error:
             return Bad(job, Failure(job.id, REPORT_UNREADABLE, f"report unreadable: {error}"[:TEXT]))
+        if any(output.site not in ("", *self.world.settings.sites) for output in report.outputs):
+            return Bad(
+                job,
+                Failure(
+                    job.id, REPORT_UNREADABLE, f"its output is at {report.outputs[0].site[:100]!r}, no site of ours"
+                ),
+            )
         if report.exit_code == REPORT_NEVER_UPDATED:
             return Bad(job, _without_report(job, attempt, REPORT_NEVER_UPDATED))
         if report.exit_code or report.errors:
@@ -152,6 +158,12 @@ class Report(Stage):
         merged = job.type is JobType.MERGE or not report.outputs[0].lfn.startswith("/store/unmerged/")
         exact = job.type is JobType.PROCESSING and makes_each_event(workflow.spec)
         return Good(job, workflow.spec.dataset_name, report, merged, job.range.events if exact else None)
+
+
+def _look(connection: Connection, target: str, most: int) -> tuple[list[Job], dict[int, Attempt], dict[int, Workflow]]:
+    """Return the ended jobs at a target, their live attempts by job, and the workflows, all at one instant."""
+    ended = jobs.at_target(connection, target, JobState.ENDED, limit=most)
+    return ended, attempts.live(connection, [job.id for job in ended]), workflows.load(connection)
 
 
 def _without_report(job: Job, attempt: Attempt, missing: int = REPORT_MISSING) -> Failure:

@@ -1,18 +1,22 @@
 """The shape that all stages share: follow facts with a cursor, do what the rows say, wait for message or tick."""
 
 import asyncio
+import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self, TypeVar, cast
+
+from pykka import ActorDeadError
 
 from actors.messages import Crash, Wake
 from actors.world import World
 from domain.events import Event
 from storage import log
+from storage.engine import Connection
 from storage.errors import StoreAway
 from storage.log import Logged
 from storage.store import Tx
-from supervisors import AsyncioActor, Tick
+from supervisors import AsyncioActor, MailboxFull, Tick
 
 T = TypeVar("T")
 Effect = Callable[[Tx], object]
@@ -21,6 +25,8 @@ Effect = Callable[[Tx], object]
 NOTHING: Effect = lambda _tx: None  # noqa: E731
 SKIP = 200
 """A cursor is moved over this many facts that its stage does not follow, so that it does not hold back compaction."""
+TOGETHER = 5000
+"""Facts are handled together until they are about this many items: one statement of a move, some 50 ms of the writer."""
 ROUND_S = 5.0
 """A look at the log ends after this time, in seconds, to go on in the next message: its handler has a deadline."""
 FATAL = 2
@@ -31,8 +37,8 @@ class Stage(AsyncioActor):
     """One stage of the work.
 
     `follows`: facts that are each handed to `on_fact` at least once, in order; what it returns is written together with
-    the cursor, so that the effect is there exactly once. `woken_by`: facts after which `work` looks at the rows anew.
-    Facts that arrive while the stage is away wait in the log.
+    the cursor, so that the effect is there exactly once. A stage to which many facts come has `on_facts` instead.
+    `woken_by`: facts after which `work` looks at the rows anew. Facts that arrive while the stage is away wait in the log.
     """
 
     follows: ClassVar[tuple[type[Event], ...]] = ()
@@ -59,6 +65,7 @@ class Stage(AsyncioActor):
         self.store = world.store
         self._position = 0
         self._starts = 0
+        self._alone_to = 0
 
     @property
     def sweep_s(self) -> float:
@@ -71,7 +78,12 @@ class Stage(AsyncioActor):
 
     async def on_fact(self, logged: Logged) -> Effect:
         """Return the effect of one fact; anything raised parks the fact for this stage."""
-        raise NotImplementedError(f"{self.name} follows {type(logged.fact).__name__} and does not handle it")
+        return await self.on_facts([logged])
+
+    async def on_facts(self, facts: Sequence[Logged]) -> Effect:
+        """Return the effect of several facts in their order, to be committed at once; an effect is not yet in the store
+        when the next fact is looked at. If this or the commit fails, each fact is handled alone."""
+        raise NotImplementedError(f"{self.name} follows {type(facts[0].fact).__name__} and does not handle it")
 
     async def on_command(self, message: Any) -> Any:
         """Carry out a command."""
@@ -103,52 +115,87 @@ class Stage(AsyncioActor):
         """Write on behalf of this stage."""
         return await self.store.write(unit, sender=self.name, cause=cause)
 
+    def hint(self, actor: str) -> None:
+        """Let another stage look at the rows now; one that is away looks anyway when it is back."""
+        if self.system is not None:
+            with contextlib.suppress(LookupError, ActorDeadError, MailboxFull):
+                self.system.ref(actor).tell(Wake(), unique=True)
+
     async def _round(self) -> bool:
         more = bool(self.follows) and await self._follow()
         return await self.work() or more
 
     async def _follow(self) -> bool:
         batch = self.world.settings.events.batch
-        now = self.clock.time()
-        for parked in await self.store.read(lambda c: log.due(c, self.name, now, batch)):
+        due, facts, end = await self.store.read(self._look)
+        for parked in due:
             await self._try_again(parked)
-        facts, end = await self.store.read(lambda c: (log.after(c, self._position, self.follows, batch), log.last(c)))
         until = self.clock.monotonic() + ROUND_S
-        for logged in facts:
+        for several in self._portions(facts):
             if self.clock.monotonic() > until:
                 return True
             if self._starts > FATAL:
-                await self._put_aside(logged, f"{self.name} started {self._starts} times with this fact in hand")
-            else:
-                await self._take(logged)
+                await self._put_aside(several[0], f"{self.name} started {self._starts} times with this fact in hand")
+            elif not await self._take(several):
+                return True
             self._starts = 0
         if len(facts) < batch and end - self._position >= SKIP:
             await self.write(lambda tx: log.advance(tx, self.name, end))
             self._position = end
         return len(facts) == batch
 
-    async def _take(self, logged: Logged) -> None:
-        """Handle one fact: effect and cursor in one transaction, or the fact parked and the cursor moved on."""
+    def _look(self, connection: Connection) -> tuple[list[Logged], list[Logged], int]:
+        """Return parked facts whose pause is over, the next facts, and where the log ends, all at one instant."""
+        batch = self.world.settings.events.batch
+        due = log.due(connection, self.name, self.clock.time(), batch)
+        return due, log.after(connection, self._position, self.follows, batch), log.last(connection)
+
+    def _portions(self, facts: Sequence[Logged]) -> Iterator[list[Logged]]:
+        """Yield what is handled at once: each fact alone if the stage says so, or if one of them may be bad."""
+        together = type(self).on_facts is not Stage.on_facts and self._starts < FATAL
+        portion: list[Logged] = []
+        items = 0
+        for logged in facts:
+            joins = together and logged.id > self._alone_to and not log.unreadable(logged)
+            if portion and (not joins or items + len(logged.fact.ids) > TOGETHER):
+                yield portion
+                portion, items = [], 0
+            portion.append(logged)
+            items += len(logged.fact.ids) if joins else TOGETHER
+        if portion:
+            yield portion
+
+    async def _take(self, facts: list[Logged]) -> bool:
+        """Handle facts: effect and cursor in one transaction, or a bad one parked and the cursor moved on.
+
+        False = they have to be handled one by one.
+        """
+        last = facts[-1].id
 
         def done(tx: Tx) -> None:
             effect(tx)
-            log.advance(tx, self.name, logged.id)
+            log.advance(tx, self.name, last)
 
         try:
-            effect = await self._effect(logged)
-            await self.write(done, cause=logged.id)
+            effect = await self._effect(facts)
+            await self.write(done, cause=last)
         except StoreAway:
             raise
         except Exception:
-            self.log.exception("fact %d (%s) is parked", logged.id, type(logged.fact).__name__)
-            await self._put_aside(logged, traceback.format_exc())
-        self._position = max(self._position, logged.id)
+            if len(facts) > 1:
+                self.log.exception("facts %d to %d are handled one by one", facts[0].id, last)
+                self._alone_to = last
+                return False
+            self.log.exception("fact %d (%s) is parked", last, type(facts[0].fact).__name__)
+            await self._put_aside(facts[0], traceback.format_exc())
+        self._position = max(self._position, last)
+        return True
 
-    async def _effect(self, logged: Logged) -> Effect:
-        if log.unreadable(logged):
-            raise ValueError(logged.fact.reason)
+    async def _effect(self, facts: Sequence[Logged]) -> Effect:
+        if log.unreadable(facts[0]):
+            raise ValueError(facts[0].fact.reason)
         async with asyncio.timeout(self.world.settings.events.handler_s):
-            return await self.on_fact(logged)
+            return await (self.on_facts(facts) if len(facts) > 1 else self.on_fact(facts[0]))
 
     async def _put_aside(self, logged: Logged, error: str) -> None:
         pauses = [] if log.unreadable(logged) else list(self.world.settings.events.redelivery_s)
@@ -172,7 +219,7 @@ class Stage(AsyncioActor):
 
         await self.write(lambda tx: log.trying(tx, self.name, parked.id, pauses))
         try:
-            effect = await self._effect(parked)
+            effect = await self._effect([parked])
             await self.write(done, cause=parked.id)
         except StoreAway:
             raise

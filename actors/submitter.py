@@ -10,6 +10,7 @@ Settings: the target's max_submit, tracker.call_deadline_s.
 import asyncio
 from collections.abc import Sequence
 
+from actors import staging
 from actors.brakes import Work
 from actors.messages import Wake
 from actors.stage import Stage
@@ -21,15 +22,18 @@ from domain import jobspec
 from domain.events import JobsReleased
 from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
 from domain.job import JobState, JobType
-from domain.jobspec import Assignment, MergeInput, Surroundings
-from storage import alerts, attempts, jobs, merges, workflows
+from domain.jobspec import Assignment, Surroundings
+from storage import alerts, attempts, breakers, courses, jobs, merges, workflows
 from storage.attempts import Attempt, Failure
+from storage.courses import Course
 from storage.jobs import Job
 from storage.store import Tx
 from storage.workflows import Workflow
 
 PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 """Waits while the target does not answer."""
+SILENT = "submission-silent"
+"""Code of the alert then."""
 
 
 class Submitter(Stage):
@@ -43,37 +47,55 @@ class Submitter(Stage):
         self.batch = world.batches[target]
         self.in_doubt = True
         self._silent = 0
+        self._told = True  # an alert of an earlier life may be open
         self._open = False
         self._not_before = 0.0
 
     async def work(self) -> bool:
-        if self.clock.monotonic() < self._not_before or self.world.brakes.held(Work.SUBMISSION, self.target):
+        held = self.world.brakes.held(Work.SUBMISSION, self.target)
+        if self.clock.monotonic() < self._not_before or (held and not await self._open_ones()):
             return False
         limit = min(self.settings.max_submit, self.batch.capabilities.max_submit)
+        answered = not self._open
         try:
             if not self._open:
                 await self.batch.open()
                 self._open = True
             if self.in_doubt:
                 await self._settle()
-            released = await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.RELEASED, limit=limit))
+            released = [] if held else await self._released(limit)
             if released:
                 await self._submit(released)
         except (BatchError, TimeoutError) as error:
             await self._no_answer(error)
             return False
-        if released and self._silent:
-            self._silent = 0
-            await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
+        if self._told and (released or answered):
+            self._silent, self._told = 0, False
+            await self.write(lambda tx: alerts.close_alert(tx, SILENT, self.target))
         return len(released) == limit
+
+    async def _open_ones(self) -> bool:
+        """Whether there are submissions of an earlier life to be found out about, which is done whatever is held back."""
+        return self.in_doubt and bool(
+            await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.SUBMITTING, limit=1))
+        )
+
+    async def _released(self, limit: int) -> list[Job]:
+        return await self.store.read(lambda c: jobs.at_target(c, self.target, JobState.RELEASED, limit=limit))
 
     async def _no_answer(self, error: Exception) -> None:
         pause = PAUSES_S[min(self._silent, len(PAUSES_S) - 1)]
         self._silent += 1
+        self._told = True
         self._not_before = self.clock.monotonic() + pause
         text = f"target {self.target} does not take jobs: {error or 'no answer in time'}"
         self.log.warning("%s; next try in %g s", text, pause)
-        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
+
+        def tell(tx: Tx) -> None:
+            alerts.raise_alert(tx, "error", SILENT, self.target, text)
+            breakers.no_answer(tx, self.target, str(error) or "no answer in time")
+
+        await self.write(tell)
         self.after(pause, Wake(), key="again")
 
     async def _settle(self) -> None:
@@ -126,6 +148,8 @@ class Submitter(Stage):
             attempts.submitted(tx, accepted)
             attempts.fail(tx, for_good, reason="refused by the batch system")
             attempts.fail(tx, for_now, outcome="void", reason="refused by the batch system for now")
+            if accepted:
+                breakers.an_answer(tx, self.target, len(accepted))
 
         await self.write(book)
         if for_now:  # the jobs go back to the queue; more of them would fare no better now
@@ -135,15 +159,20 @@ class Submitter(Stage):
     async def _describe(
         self, made: Sequence[Attempt], by_id: dict[int, Job]
     ) -> tuple[list[JobDescription], list[Failure]]:
-        known = await self.store.read(workflows.load)
         merging = [attempt.job_id for attempt in made if by_id[attempt.job_id].type is JobType.MERGE]
-        inputs = await self.store.read(lambda c: merges.inputs(c, merging)) if merging else {}
+        known, inputs, course = await self.store.read(
+            lambda c: (
+                workflows.load(c),
+                merges.inputs(c, merging) if merging else {},
+                courses.load(c, self.site, self.target, list(by_id), self.clock.time()),
+            )
+        )
         descriptions: list[JobDescription] = []
         unfit: list[Failure] = []
         for attempt in made:
             job = by_id[attempt.job_id]
             try:
-                description = self._describe_one(job, attempt, known[job.workflow_id], inputs.get(job.id, []))
+                description = self._describe_one(job, attempt, known[job.workflow_id], inputs.get(job.id, []), course)
             except (LookupError, ValueError, StorageError) as error:
                 unfit.append(Failure(job.id, SPEC_INVALID, str(error)))
             else:
@@ -151,7 +180,7 @@ class Submitter(Stage):
         return descriptions, unfit
 
     def _describe_one(
-        self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input]
+        self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input], course: Course
     ) -> JobDescription:
         sandbox = (
             {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox}
@@ -161,20 +190,19 @@ class Submitter(Stage):
         site = Surroundings(
             sandbox,
             self.settings.environment,
-            self.world.stage_out[self.site],
+            staging.rules(self.world, self.site, workflow.spec),
             self.settings.hold_failure_s,
             self.settings.prestage,
+            course.accepted(job.type),
         )
-        inputs = [
-            MergeInput(item.lfn, self.world.storages[self.site].pfn(item.lfn), item.size, item.events, item.adler32)
-            for item in members
-        ]
+        inputs = staging.inputs(self.world, self.site, members)
         assignment = Assignment(job.id, job.type, job.range, attempt.token)
-        needs = workflow.spec.resources
+        needs = course.need(job, workflow.spec.resources)
         return JobDescription(
             token=attempt.token,
-            spec=jobspec.write(workflow.name, workflow.spec, assignment, site, inputs),
-            cores=needs.cores,
+            spec=jobspec.write(workflow.name, workflow.spec, assignment, site, inputs, needs),
+            cores=workflow.spec.resources.cores,
             memory_mb=needs.memory_mb,
             wall_s=needs.wall_s + jobspec.BATCH_MARGIN_S,
+            avoid_nodes=course.avoided(job.id),
         )

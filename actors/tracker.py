@@ -2,29 +2,39 @@
 
 An end needs positive evidence; absence has its own state (PA-312, PA-313). An attempt that a complete listing lacks for
 `grace_s` is asked for by its token; if there is no proof of anything its job is `lost`, and comes back by any sign of life.
-After `lost_s` more the attempt is fenced at the target, so that it cannot begin any more, and closed.
+After `lost_s` more the attempt is fenced at the target, so that it cannot begin any more, and closed. What is held, or
+waits or runs for too long, is taken back (actors/overstays.py); what runs without progress is told (actors/pulse.py).
 Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens.
 Writes: JobsStarted, JobsEnded, JobsLost, JobsSubmitted (of a lost one that waits again), JobsFailed.
-Settings: the target's poll_s; tracker.grace_s, lost_s, compare_s, call_deadline_s; cleanup.job_directories.
+Settings: the target's poll_s; tracker.grace_s, lost_s, compare_s, call_deadline_s, pending_s, running_s, stalled_s;
+cleanup.job_directories.
 """
 
 import asyncio
 from collections.abc import Iterable
 
 from actors.extra import participants
+from actors.overstays import Overstays
+from actors.pulse import Pulse
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, BatchState, JobStatus, Poll
 from domain import events as e
 from domain.exit_codes import ABSENT
 from domain.job import JobState
-from storage import alerts, attempts
+from storage import alerts, attempts, breakers
 from storage.attempts import Failure, Seen
 from storage.store import Tx
 
 BATCH = 500
 """Most directories removed, and most absent attempts asked for, in one go."""
 
+SLOW_S, REST = 2.0, 4.0
+"""A status query that takes longer than this, in seconds, is followed by a pause of so many times its duration: a slow
+target is busy with our questions for a fifth of the time at most."""
+
+SILENT = "status-silent"
+"""Code of the alert while a target does not say how its jobs are."""
 FOLLOWED = (JobState.PENDING, JobState.RUNNING, JobState.LOST)
 ALIVE = (BatchState.PENDING, BatchState.RUNNING, BatchState.HELD)
 
@@ -37,34 +47,43 @@ class Tracker(Stage):
     def __init__(self, world: World, target: str) -> None:
         super().__init__(world)
         self.target = target
-        self.settings = world.targets()[target][1]
+        self.site, self.settings = world.targets()[target]
         self.batch = world.batches[target]
         self.cursor = ""
         self._participants = participants(world.settings)
         self._open = False
-        self._silent = False
+        self._silent = True  # an alert of an earlier life may be open
         self._compare_at = 0.0
+        self._rests_until = 0.0
         self._absent: dict[str, float] = {}
+        self._overstays = Overstays(world, target, self.write, self._book)
+        self._pulse = Pulse(world, target, self.write)
 
     @property
     def sweep_s(self) -> float:
         return self.settings.poll_s
 
     async def work(self) -> bool:
+        if self.clock.monotonic() < self._rests_until:
+            return False
         comparing = self.clock.monotonic() >= self._compare_at
         try:
             async with self._deadline():
                 if not self._open:
                     await self.batch.open()
                     self._open = True
-                poll = await self.batch.poll("" if comparing else self.cursor)
+                poll = await self._ask("" if comparing else self.cursor)
             if self._silent:
                 self._silent = False
-                await self.write(lambda tx: alerts.close_alert(tx, "target-silent", self.target))
+                await self.write(self._back)
+                self.hint("queue")
             live = await self._observe(poll)
             self.cursor = poll.cursor
             if comparing and poll.complete:
                 await self._compare(poll, live)
+                await self._overstays.held(poll, live)
+                await self._overstays.overdue()
+                await self._pulse.feel(live)
                 self._compare_at = self.clock.monotonic() + self.world.settings.tracker.compare_s
         except (BatchError, TimeoutError) as error:
             await self._no_answer(error)
@@ -76,6 +95,15 @@ class Tracker(Stage):
             self.log.warning("target %s: %s", self.target, error)
         return False
 
+    async def _ask(self, cursor: str) -> Poll:
+        began = self.clock.monotonic()
+        try:
+            return await self.batch.poll(cursor)
+        finally:
+            now = self.clock.monotonic()
+            if now - began > SLOW_S:
+                self._rests_until = now + REST * (now - began)
+
     def _deadline(self) -> asyncio.Timeout:
         return asyncio.timeout(self.world.settings.tracker.call_deadline_s)
 
@@ -83,7 +111,12 @@ class Tracker(Stage):
         self._silent = True
         text = f"target {self.target} does not say how its jobs are: {error or 'no answer in time'}"
         self.log.warning("%s", text)
-        await self.write(lambda tx: alerts.raise_alert(tx, "error", "target-silent", self.target, text))
+        await self.write(lambda tx: alerts.raise_alert(tx, "error", SILENT, self.target, text))
+
+    def _back(self, tx: Tx) -> None:
+        """It answers again: whoever keeps jobs from it for want of answers may try."""
+        alerts.close_alert(tx, SILENT, self.target)
+        breakers.sign_of_life(tx, self.target)
 
     async def _observe(self, poll: Poll) -> Live:
         """Book what a listing says; return the live attempts that it may be about."""
@@ -185,4 +218,5 @@ class Tracker(Stage):
 
 def _seen(status: JobStatus) -> Seen:
     code = 128 + status.signal if status.exit_code is None and status.signal is not None else status.exit_code
-    return Seen(status.token, status.batch_id, status.node, code, status.started_at, status.ended_at)
+    said = status.reason[:100] or None
+    return Seen(status.token, status.batch_id, status.node, code, status.started_at, status.ended_at, said)

@@ -1,27 +1,28 @@
 """Transfer: brings merged files to where they are wanted, verified, under their own name and never over another.
 
 Each try has a fence of its own and writes to a temporary name that carries it; what an older try does later changes nothing.
-Woken by: TransfersWanted. Writes: TransfersPlanned ... TransfersSafe, TransfersWaiting, TransfersParked, TransfersQuarantined.
+Takes: RetryTransfers, CancelTransfers. Woken by: TransfersWanted. Writes: TransfersPlanned ... TransfersSafe, TransfersWaiting,
+TransfersParked, TransfersQuarantined, TransfersCancelled, alerts.
 Settings: the [transfer] table.
 """
 
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from actors.messages import Wake
+from actors.messages import CancelTransfers, Changed, RetryTransfers, Wake
 from actors.stage import Stage
 from actors.world import World
 from backends.storage_element.base import Checksums, StorageElement, StorageError
 from domain import events as e
 from domain.events import TransfersReady, TransfersWaiting, TransfersWanted
 from domain.transfer import TransferState
-from storage import transfers
+from storage import alerts, transfers
 from storage.engine import Connection
 from storage.errors import StoreAway
 from storage.store import Tx
@@ -43,6 +44,7 @@ class Transfer(Stage):
         e.TransfersWaiting,
         e.TransfersParked,
         e.TransfersQuarantined,
+        e.TransfersCancelled,
     )
     woken_by = (TransfersWanted, TransfersReady, TransfersWaiting)
 
@@ -52,6 +54,8 @@ class Transfer(Stage):
         self._movers: dict[int, asyncio.Task[None]] = {}
         self._active: Counter[str] = Counter()
         self._scratch = Path(world.settings.agent.state) / "scratch"
+        self._stuck: dict[tuple[TransferState, str], int] | None = None
+        """How many wait for a person, as the alerts say; None before the first look."""
 
     @property
     def sweep_s(self) -> float:
@@ -80,10 +84,71 @@ class Transfer(Stage):
         for task in await self.store.read(self._startable):
             if task.id not in self._movers:
                 await self._try(task)
+        await self._tell()
         wake_at = await self.store.read(transfers.next_wake)
         if wake_at is not None:
             self.after(max(0.0, wake_at - now), Wake(), key="pause")
         return bool(due)
+
+    async def _tell(self) -> None:
+        """Keep an alert for each destination where transfers wait for a person."""
+        stuck = await self.store.read(transfers.stuck)
+        if stuck == self._stuck:
+            return
+
+        def tell(tx: Tx) -> None:
+            for state, destination in {*stuck, *(self._stuck or self._open(tx.connection))}:
+                if count := stuck.get((state, destination), 0):
+                    text = (
+                        f"{count} to {destination} wait for you: `transfers list`, `why transfer:ID`, `transfers retry`"
+                    )
+                    alerts.raise_alert(tx, "warning", f"transfers-{state}", destination, text)
+                else:
+                    alerts.close_alert(tx, f"transfers-{state}", destination)
+
+        await self.write(tell)
+        self._stuck = stuck
+
+    def _open(self, connection: Connection) -> set[tuple[TransferState, str]]:
+        """Return what an earlier life has alerts of."""
+        states = {f"transfers-{state}": state for state in transfers.STOPPED}
+        found = alerts.open_alerts(connection)
+        return {(states[alert.code], alert.subject) for alert in found if alert.code in states}
+
+    async def on_command(self, message: Any) -> Any:
+        match message:
+            case RetryTransfers():
+                return await self._order(message, transfers.RETRIED, transfers.again)
+            case CancelTransfers():
+                return await self._order(message, transfers.CANCELLED, transfers.cancel)
+        return await super().on_command(message)
+
+    async def _order(
+        self,
+        order: RetryTransfers | CancelTransfers,
+        states: Sequence[TransferState],
+        step: Callable[[Tx, list[int], str], list[int]],
+    ) -> Changed:
+        def which(connection: Connection) -> list[int]:
+            return transfers.chosen(connection, states, order.ids, order.destination)
+
+        if order.dry_run:
+            return Changed(ids=await self.store.read(which))
+
+        def act(tx: Tx) -> list[int]:
+            moved = step(
+                tx, which(tx.connection), f"{order.who}: {order.reason}" if order.reason else f"by {order.who}"
+            )
+            what = str(order.ids or order.destination)
+            alerts.record(tx, order.who, type(order).__name__, what, f"{len(moved)} of them")
+            return moved
+
+        moved = await self.write(act)
+        for identity in moved:
+            if identity in self._movers:
+                self._movers[identity].cancel()
+        self.actor_ref.tell(Wake(), unique=True)
+        return Changed(ids=moved)
 
     def _startable(self, connection: Connection) -> list[Task]:
         """Return the oldest ready tasks to each destination, as many as movers to it are free."""

@@ -18,7 +18,7 @@ from domain.names import unit_id
 from domain.ranges import Range
 from domain.spec import Merge, Step, WorkflowSpec
 from domain.transfer import TransferState
-from storage import allocations, bulk, counters, schema, workflows
+from storage import allocations, bulk, counters, log, schema, workflows
 from storage.laws.breach import Limits, Scope
 from storage.laws.counters import counted
 from storage.store import Store
@@ -30,6 +30,9 @@ EVENTS = 500
 SIZE = 100_000_000
 TRIED_TWICE = 20
 """Every so many jobs one has failed once."""
+
+FOLLOWERS = ("error", "catalogue", "monitor")
+"""Stages of an agent without a ProdMgr that follow facts."""
 
 LIFE = (e.JobsCreated, e.JobsQueued, e.JobsReleased, e.JobsSubmitting, e.JobsSubmitted, e.JobsStarted, e.JobsEnded)
 AGAIN = (e.JobsFailed, e.JobsRequeued, *LIFE[2:])
@@ -102,7 +105,10 @@ class Filler:
         return filler
 
     def close(self, tx: Tx) -> None:
-        """Write the ledger, and the counters anew from the rows."""
+        """Write the ledger, the counters anew from the rows, and the cursors of the stages that have read all of it."""
+        for stage in FOLLOWERS:
+            log.begin(tx, stage, from_now=True)
+            log.advance(tx, stage, log.last(tx.connection))
         over = self.merged_events == self.spec.events
         state, version = (AllocationState.DONE, 2) if over else (AllocationState.CUT, 1)
         whole = {

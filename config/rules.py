@@ -21,6 +21,7 @@ def broken_rules(data: Mapping[str, Any], where: str, base: Path, environ: Mappi
         *_target_names(data),
         *_prodmgr_names(data),
         *_host_names(data),
+        *_fallback_names(data),
         *_store_secrets(data, environ),
         *_prodmgr_secrets(data, base, environ),
     ):
@@ -78,6 +79,22 @@ def _host_names(data: Mapping[str, Any]) -> Broken:
             way.append(jump)
         if jump == name:
             yield f"{join('hosts', name)}.jump", " -> ".join([*way, name]), "a way that does not come back to itself"
+
+
+def _fallback_names(data: Mapping[str, Any]) -> Broken:
+    """Outputs fall back to other sites, which can merge them: small files are merged where they lie."""
+    sites = dict(tables(data.get("sites")))
+    fit = [name for name, site in sites.items() if any(True for _ in tables(site.get("targets")))]
+    for name, site in sites.items():
+        listed = site.get("stage_out_fallback")
+        for other in listed if isinstance(listed, list) else []:
+            if other == name or other not in fit:
+                expected = ", ".join(one for one in fit if one != name) or "none: no other site has a target"
+                yield (
+                    f"{join('sites', name)}.stage_out_fallback",
+                    repr(other),
+                    f"another site with a target: {expected}",
+                )
 
 
 def _store_secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> Broken:

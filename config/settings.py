@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from domain.held import HeldRule
+from domain.rules import BUILT_IN, UNKNOWN, Rule
 from domain.spec import Name
 
 
@@ -35,6 +37,7 @@ Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Percent = Annotated[float, Meta(gt=0, le=100)]
+Gigabytes = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Store = Annotated[
     str,
@@ -141,10 +144,21 @@ class Host(_Table, frozen=True, kw_only=True):
 
 
 class Limits(_Table, frozen=True, kw_only=True):
-    """How many jobs of each type may be pending or running at a target at once (PA-206)."""
+    """How much may be pending or running at a target at once (PA-206 to PA-208)."""
 
     processing: Annotated[NotNegative, about("processing jobs, pending and running together")] = 100
     merge: Annotated[NotNegative, about("merge jobs, pending and running together")] = 10
+    processing_pending: Annotated[NotNegative | None, about("processing jobs that do not run yet; else any number")] = (
+        None
+    )
+    merge_pending: Annotated[NotNegative | None, about("merge jobs that do not run yet; else any number")] = None
+    cores: Annotated[Positive | None, about("cores of all its jobs together; else any number")] = None
+    memory_mb: Annotated[Positive | None, about("memory of all its jobs together, in 10**6 bytes; else any amount")] = (
+        None
+    )
+    dynamic: Annotated[
+        bool, about("let the thresholds grow up to five times while the target runs all it gets (PA-208)")
+    ] = False
 
 
 class Target(_Table, frozen=True, kw_only=True):
@@ -154,6 +168,8 @@ class Target(_Table, frozen=True, kw_only=True):
     enabled: Annotated[bool, about("whether it gets new jobs")] = True
     limits: Annotated[Limits, about("thresholds by job type")] = Limits()
     max_submit: Annotated[Positive, about("most jobs in one submission call")] = 500
+    pending_s: Annotated[Seconds | None, about("as tracker.pending_s, for this target")] = None
+    running_s: Annotated[Seconds | None, about("as tracker.running_s, for this target")] = None
     poll_s: Annotated[Seconds, about("time between two status queries")] = 5.0
     environment: Annotated[
         dict[str, Annotated[str, Meta(extra={"verbatim": True})]], about("environment variables of its jobs")
@@ -173,6 +189,12 @@ class Site(_Table, frozen=True, kw_only=True):
     enabled: Annotated[bool, about("whether it gets new work")] = True
     storage: Annotated[Plugin, about("its storage element")]
     targets: Annotated[dict[Name, Target], about("its batch systems by name, unique over all sites")] = {}
+    cost: Annotated[float, Meta(gt=0), about("what an hour of a core is worth there; dearer sites get fewer jobs")] = (
+        1.0
+    )
+    stage_out_fallback: Annotated[
+        list[Name], about("sites whose storage takes outputs when its own does not, one after the other (PA-322)")
+    ] = []
 
 
 class Queue(_Table, frozen=True, kw_only=True):
@@ -180,6 +202,16 @@ class Queue(_Table, frozen=True, kw_only=True):
 
     sweep_s: Annotated[Seconds, about("longest time between two looks at the queue")] = 5.0
     lease_s: Annotated[Seconds, about("an unused match goes back to the queue after this (PA-204)")] = 60.0
+    backlog: Annotated[Positive, about("so many items that wait for a later stage stop the release (PA-209)")] = 600
+    backlog_s: Annotated[Seconds, about("so does one that has waited this long; half of either lets it go on")] = 60.0
+
+
+class Quality(_Table, frozen=True, kw_only=True):
+    """The record below which a site gets no new work (PA-213); faults of payloads and of the agent do not count."""
+
+    below: Annotated[Share, about("smallest share of attempts that must end well")] = 0.5
+    attempts: Annotated[Positive, about("fewer attempts say nothing")] = 20
+    window_s: Annotated[Seconds, about("the time that is looked at")] = 3 * 86_400.0
 
 
 class Tracker(_Table, frozen=True, kw_only=True):
@@ -191,6 +223,44 @@ class Tracker(_Table, frozen=True, kw_only=True):
         Seconds, about("time between two comparisons of all that a target lists with all that it should have")
     ] = 60.0
     call_deadline_s: Annotated[Seconds, about("a status query that takes longer is given up")] = 60.0
+    pending_s: Annotated[Seconds, about("a job that waits longer in a batch queue is taken elsewhere (PA-314)")] = (
+        5 * 86_400.0
+    )
+    unconfirmed_s: Annotated[Seconds, about("a submission without an answer for so long is an alert")] = 600.0
+    running_s: Annotated[Seconds, about("a job that runs so far beyond its batch wall time is ended")] = 3_600.0
+    stalled_s: Annotated[Seconds, about("running jobs without progress for so long are an alert (PA-325)")] = 7_200.0
+
+
+class Errors(_Table, frozen=True, kw_only=True):
+    """What follows a failed attempt (docs/how-to/write-an-error-rule.md)."""
+
+    rules: Annotated[list[Rule], about("rules of your own, before the built-in ones; the first match wins")] = []
+    held: Annotated[list[HeldRule], about("the same for jobs that a batch system holds")] = []
+    releases: Annotated[NotNegative, about("how often a held job is released before it goes elsewhere")] = 3
+    elsewhere_s: Annotated[Seconds, about("a job keeps away this long from the site that failed it")] = 3_600.0
+    fast_s: Annotated[
+        Seconds, about("an attempt that fails sooner is fast; above targets.hold_failure_s, which it may have waited")
+    ] = 180.0
+    fast_failures: Annotated[Positive, about("so many fast failures exclude a node (PA-321)")] = 3
+    fast_within_s: Annotated[Seconds, about("when they come within this time")] = 3_600.0
+    exclude_s: Annotated[Seconds, about("so long a node is excluded")] = 21_600.0
+    excluded_percent: Annotated[Percent, about("more excluded nodes of a target stop submission there")] = 20.0
+    brake_first: Annotated[Positive, about("so many first attempts with one payload cause pause a workflow")] = 10
+    brake_after: Annotated[Positive, about("from so many attempts on their failures are judged by their share")] = 50
+    brake_percent: Annotated[Percent, about("a larger share blamed on the payload pauses the workflow")] = 50.0
+    probes: Annotated[Positive, about("jobs that a braked workflow runs first when it is released")] = 3
+    more_percent: Annotated[Percent, about("how much more memory or time a job gets that ran out of it")] = 50.0
+    memory_cap_mb: Annotated[Positive, about("most memory that a job is given so")] = 16_000
+    wall_cap_s: Annotated[Positive, about("most wall time that a job is given so, in seconds")] = 172_800
+    learn_percent: Annotated[
+        Percent, about("when so many percent of a workflow's jobs needed more, all get it from the start")
+    ] = 5.0
+
+    def __post_init__(self) -> None:
+        names = [rule.name for rule in self.rules]
+        taken = [*names, *(rule.name for rule in BUILT_IN), UNKNOWN.name]
+        if double := next((name for name in names if taken.count(name) > 1), None):
+            raise ValueError(f"rules: the name {double!r} stands twice, or is built in; expected one of its own")
 
 
 class Report(_Table, frozen=True, kw_only=True):
@@ -262,6 +332,10 @@ class Disk(_Table, frozen=True, kw_only=True):
     submit_percent: Annotated[Percent, about("from here on no job is submitted")] = 95.0
     write_percent: Annotated[Percent, about("from here on nothing is written any more")] = 98.0
     hysteresis_percent: Annotated[Percent, about("so far below its mark each begins again")] = 5.0
+    quotas_gb: Annotated[
+        dict[Literal["state", "sandboxes", "scratch", "backups"], Gigabytes],
+        about("most GB that state, sandboxes, scratch or backups may take, by name; beyond it no new work is taken on"),
+    ] = {}
 
     def __post_init__(self) -> None:
         _ordered(self, "hysteresis_percent", "intake_percent", "submit_percent", "write_percent")
@@ -339,7 +413,9 @@ class Settings(_Table, frozen=True, kw_only=True):
     hosts: Annotated[dict[Name, Host], about("the hosts that are reached by SSH, by name")] = {}
     sites: Annotated[dict[Name, Site], about("the places where work is done or delivered, by name")] = {}
     queue: Annotated[Queue, about("matching queued jobs to free places")] = Queue()
+    quality: Annotated[Quality, about("the record that a site must have")] = Quality()
     tracker: Annotated[Tracker, about("following submitted jobs")] = Tracker()
+    errors: Annotated[Errors, about("what follows a failed attempt")] = Errors()
     report: Annotated[Report, about("reading the reports of ended jobs")] = Report()
     merge: Annotated[MergeSettings, about("merging small outputs")] = MergeSettings()
     catalogue: Annotated[Catalogue, about("closing blocks")] = Catalogue()

@@ -95,6 +95,10 @@ class JobsReturned(JobEvent, frozen=True, kw_only=True):
     """Released jobs came back unsubmitted."""
 
 
+class JobsWithdrawn(JobEvent, frozen=True, kw_only=True):
+    """Jobs that waited in a batch system were taken back; their attempts are closed and count as none."""
+
+
 class JobsSubmitting(JobEvent, frozen=True, kw_only=True):
     """Attempts with tokens are on record; the call to the batch system comes after this."""
 
@@ -135,6 +139,10 @@ class JobsRequeued(JobEvent, frozen=True, kw_only=True):
 
 class JobsPaused(JobEvent, frozen=True, kw_only=True):
     """Held, with the reason."""
+
+
+class JobsReadmitted(JobEvent, frozen=True, kw_only=True):
+    """Jobs that were held are looked at as if they were new."""
 
 
 class JobsExhausted(JobEvent, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.file import FileState
 from domain.job import JobState, JobType
+from domain.placing import BY_PERSON, UNBLOCKS
 from domain.transfer import TransferState
 from domain.workflow import WorkflowState
 
@@ -65,8 +66,9 @@ def explain_job(job: JobSight, now: float) -> Verdict:
         return _silent(job, now)
     if job.state is J.QUEUED:
         code, _, text = job.queue.partition(": ")
-        unblocks = QUEUE_UNBLOCKS.get(code, "the queue's next look")
-        return _verdict(job, now, code or "next-sweep", text or "the queue has not come to it yet", unblocks, "queue")
+        code, text = code or "next-sweep", text or "the queue has not come to it yet"
+        owner = OPERATOR if code in BY_PERSON else "queue"
+        return _verdict(job, now, code, text, UNBLOCKS.get(code, "the queue's next look"), owner)
     if job.state is J.RUNNING:
         ends = job.since + job.wall_s
         limit = f"; its wall time is over in {ends - now:.0f} s" if ends > now else "; its wall time is over"
@@ -106,12 +108,6 @@ def _silent(job: JobSight, now: float) -> Verdict:
     return _verdict(job, now, "target-silent", job.silent, f"an answer of target {job.target}", owner)
 
 
-QUEUE_UNBLOCKS = {
-    "no-slot": "a job that ends at one of these targets, or higher limits there",
-    "no-site": "one of these sites enabled in the configuration",
-    "site-down": "that site enabled in the configuration",
-    "next-sweep": "the queue's next look",
-}
 _PLAIN: dict[JobState, tuple[str, str, str, str]] = {
     J.NEW: ("not-admitted", "it was cut just now", "the queue's next look", "queue"),
     J.RELEASED: ("to-submit", "it goes to {target} with the next submission call", "that call", "submitter"),

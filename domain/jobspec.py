@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from domain.escalation import Need, need
 from domain.job import JobType
 from domain.names import lfn
 from domain.ranges import Range
@@ -26,11 +27,15 @@ BATCH_MARGIN_S = 600
 out (PA-320)."""
 
 
+STAGE_OUT_PAUSES_S = [60, 600]
+"""Seconds between the tries of a stage-out, before the next place is tried (PA-322)."""
+
+
 class Surroundings(NamedTuple):
     """What the site gives: where the sandbox archive lies (None without files), environment and stage-out rules.
 
     A job that fails sooner than `hold_failure_s` seconds after its start waits out the rest (PA-321). `prestage`: inputs are
-    copied to the node before the first step (PA-323).
+    copied to the node before the first step (PA-323). `accepted`: exit codes of a step after which the job goes on (PA-406).
     """
 
     sandbox: Mapping[str, str] | None
@@ -38,16 +43,18 @@ class Surroundings(NamedTuple):
     stage_out: Sequence[Mapping[str, Any]]
     hold_failure_s: float = 0.0
     prestage: bool = False
+    accepted: Sequence[int] = ()
 
 
 class MergeInput(NamedTuple):
-    """A file to be merged; `path` is where the node can open it. Sizes in bytes."""
+    """A file to be merged; `path` is where the node can open it, `sources` are ways to copy it to the node. Sizes in bytes."""
 
     lfn: str
     path: str
     size: int
     events: int
     adler32: str
+    sources: tuple[Mapping[str, Any], ...] = ()
 
 
 def output_names(spec: WorkflowSpec, job: int, kind: JobType, token: str) -> list[str]:
@@ -58,9 +65,14 @@ def output_names(spec: WorkflowSpec, job: int, kind: JobType, token: str) -> lis
 
 
 def write(
-    workflow: str, spec: WorkflowSpec, job: Assignment, site: Surroundings, inputs: Sequence[MergeInput] = ()
+    workflow: str,
+    spec: WorkflowSpec,
+    job: Assignment,
+    site: Surroundings,
+    inputs: Sequence[MergeInput] = (),
+    given: Need | None = None,
 ) -> dict[str, Any]:
-    """Return the specification, ready for JSON.
+    """Return the specification, ready for JSON; `given` is the memory and time that the job gets, if not its workflow's.
 
     File names carry the token, so that no two attempts ever write the same name. A processing output of at least the
     wanted merged size takes its merged name at once (PA-503).
@@ -82,17 +94,13 @@ def write(
         "workflow": workflow,
         "sandbox": site.sandbox,
         "environment": dict(site.environment),
-        "inputs": [item._asdict() for item in inputs],
-        "steps": _steps(spec, job, merging=merging),
+        "inputs": [{name: value for name, value in item._asdict().items() if value != ()} for item in inputs],
+        "steps": _steps(spec, job, site.accepted, merging=merging),
         "output": output,
         "concatenate": merging and not spec.merge.command,
         "stage_out": [dict(rule) for rule in site.stage_out],
-        "limits": {
-            "wall_s": spec.resources.wall_s,
-            "memory_mb": spec.resources.memory_mb,
-            "disk_mb": spec.resources.disk_mb,
-        },
-        "stage_out_pauses_s": [60, 600],
+        "limits": {**(given or need(spec.resources))._asdict(), "disk_mb": spec.resources.disk_mb},
+        "stage_out_pauses_s": STAGE_OUT_PAUSES_S,
         **_extras(spec, job, site),
     }
 
@@ -114,7 +122,7 @@ def _extras(spec: WorkflowSpec, job: Assignment, site: Surroundings) -> dict[str
     return extras
 
 
-def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[str, Any]]:
+def _steps(spec: WorkflowSpec, job: Assignment, accepted: Sequence[int], *, merging: bool) -> list[dict[str, Any]]:
     merges = [Step(name="merge", command=spec.merge.command)] if spec.merge.command else []
     steps = merges if merging else order_steps(spec.steps)
     values = {
@@ -131,17 +139,21 @@ def _steps(spec: WorkflowSpec, job: Assignment, *, merging: bool) -> list[dict[s
             "name": step.name,
             "command": [_filled(word, values) for word in step.command],
             "environment": step.environment,
-            **_flow(step, before),
+            **_flow(step, before, accepted),
         }
         for before, step in pairwise([None, *steps])
         if step is not None
     ]
 
 
-def _flow(step: Step, before: Step | None) -> dict[str, Any]:
-    """Return the control points and files of a step; the output of the one before it goes when this one has read it."""
+def _flow(step: Step, before: Step | None, accepted: Sequence[int]) -> dict[str, Any]:
+    """Return the control points and files of a step; the output of the one before it goes when this one has read it.
+
+    What the step itself says of an exit code comes before what is accepted everywhere.
+    """
     dropped = [before.output] if before is not None and before.output and not before.keep else []
-    flow = {"before": step.before, "then": step.then, "output": step.output, "drop": dropped}
+    then = [*step.then, {"if": {"exit_code": list(accepted)}, "go": "next"}] if accepted else step.then
+    flow = {"before": step.before, "then": then, "output": step.output, "drop": dropped}
     return {key: value for key, value in flow.items() if value}
 
 

@@ -1,60 +1,181 @@
-"""Match queued jobs with free capacity, and say why a job waits (PA-204, PA-206, PA-218)."""
+"""Match queued jobs with free capacity, and say why a job waits (PA-204, PA-206, PA-207, PA-215, PA-218)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from domain.job import JobType
 
+NOTHING: Mapping[JobType, str] = MappingProxyType({})
+
 
 class Candidate(NamedTuple):
-    """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input."""
+    """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input; `avoid`: where it has
+    failed, and others may take it ("" = nowhere)."""
 
     id: int
     type: JobType
     sites: frozenset[str]
     pinned: str | None
+    cores: int = 1
+    memory_mb: int = 0
+    avoid: str = ""
 
 
 class Place(NamedTuple):
-    """A target that takes work: free places by job type."""
+    """A target: free places by job type, of any type (`jobs`), cores and memory; None = without limit.
+
+    `closed` says why it takes no jobs of a type, as "code: text". `picky`: only workflows that name the site get there.
+    Of places with as much room the one with the higher `score` is taken.
+    """
 
     target: str
     site: str
     free: Mapping[JobType, int]
+    closed: Mapping[JobType, str] = NOTHING
+    jobs: int | None = None
+    cores: int | None = None
+    memory_mb: int | None = None
+    picky: bool = False
+    score: float = 1.0
+
+    def room(self, job: Candidate) -> int:
+        """Return how many jobs like this one fit in."""
+        if job.type in self.closed or not (may_run(job, self.site) and self.wanted_by(job)):
+            return 0
+        room = self.free.get(job.type, 0)
+        for limit, need in ((self.jobs, 1), (self.cores, job.cores), (self.memory_mb, job.memory_mb)):
+            if limit is not None and need:
+                room = min(room, limit // need)
+        return max(0, room)
+
+    def wanted_by(self, job: Candidate) -> bool:
+        """Whether the workflow names the site, where that is asked for; merges stay where their inputs lie."""
+        return not self.picky or self.site in job.sites or job.pinned is not None
+
+    def less(self, job: Candidate) -> "Place":
+        """Return what is left when a job like this one has taken its room."""
+        return self._replace(
+            free={**self.free, job.type: self.free[job.type] - 1},
+            jobs=None if self.jobs is None else self.jobs - 1,
+            cores=None if self.cores is None else self.cores - job.cores,
+            memory_mb=None if self.memory_mb is None else self.memory_mb - job.memory_mb,
+        )
 
 
-def match(candidates: Sequence[Candidate], places: Sequence[Place]) -> dict[str, list[int]]:
-    """Return the jobs to release, by target. Jobs go in queue order, each to its allowed place with most room left."""
-    free = {place.target: dict(place.free) for place in places}
-    released: dict[str, list[int]] = {}
+class Choice(NamedTuple):
+    """Where jobs go, and the second best place for them ("" = there was none)."""
+
+    target: str
+    runner_up: str
+
+
+def match(candidates: Iterable[Candidate], places: Sequence[Place]) -> dict[Choice, list[int]]:
+    """Return the jobs to release, by choice. Jobs go in queue order, each to its allowed place of most worth.
+
+    Worth is room times score: places of one score fill evenly, a better one gets more.
+    """
+    left = list(places)
+    groups: dict[tuple[object, ...], _Alike] = {}
+    released: dict[Choice, list[int]] = {}
     for job in candidates:
-        open_to = [place for place in places if free[place.target].get(job.type, 0) > 0 and may_run(job, place.site)]
-        if not open_to:
+        mine = groups.get(job[1:])
+        if mine is None:
+            mine = groups[job[1:]] = _Alike(job, left)
+        first, second = mine.best()
+        if first < 0:
             continue
-        best = max(open_to, key=lambda place: free[place.target][job.type])
-        free[best.target][job.type] -= 1
-        released.setdefault(best.target, []).append(job.id)
+        left[first] = left[first].less(job)
+        for group in groups.values():
+            group.changed(first, left[first])
+        choice = Choice(left[first].target, left[second].target if second >= 0 else "")
+        released.setdefault(choice, []).append(job.id)
     return released
 
 
-def room_for(job: Candidate, places: Sequence[Place]) -> int:
+class _Alike:
+    """Jobs that differ in nothing that matters here, and what each place is worth for the next of them."""
+
+    def __init__(self, job: Candidate, places: Sequence[Place]) -> None:
+        self._job = job
+        self._worth = [place.room(job) * place.score for place in places]
+
+    def best(self) -> tuple[int, int]:
+        """Return the numbers of the best place and of the second best; -1 = none."""
+        worth = self._worth
+        most = max(worth, default=0.0)
+        if most <= 0:
+            return -1, -1
+        first = worth.index(most)
+        worth[first] = 0.0
+        next_most = max(worth)
+        second = worth.index(next_most) if next_most > 0 else -1
+        worth[first] = most
+        return first, second
+
+    def changed(self, number: int, place: Place) -> None:
+        """A place has less room."""
+        if self._worth[number]:
+            self._worth[number] = place.room(self._job) * place.score
+
+
+def room_for(job: Candidate, places: Iterable[Place]) -> int:
     """Return how many jobs like this one could be released now."""
-    return sum(max(0, place.free.get(job.type, 0)) for place in places if may_run(job, place.site))
+    return sum(place.room(job) for place in places)
+
+
+def shunning(job: Candidate, site: str, places: Iterable[Place]) -> Candidate:
+    """Return the job as one that avoids a site, if another one that takes its type may run it (PA-409)."""
+    for place in places:
+        if place.site != site and job.type not in place.closed and may_run(job, place.site) and place.wanted_by(job):
+            return job._replace(avoid=site)
+    return job
+
+
+def shut(place: Place) -> str:
+    """Return why a place takes no jobs of any type, "" if it takes some."""
+    return next(iter(place.closed.values())) if all(kind in place.closed for kind in JobType) else ""
 
 
 def may_run(job: Candidate, site: str) -> bool:
+    """Whether a job is allowed at a site."""
+    if site == job.avoid:
+        return False
     if job.pinned is not None:
         return site == job.pinned
     return not job.sites or site in job.sites
 
 
-def wait_reason(job: Candidate, enabled: Sequence[Place]) -> str:
-    """Return the one code why a queued job is not released: no-site, site-down, no-slot or next-sweep."""
-    if job.pinned is not None and all(place.site != job.pinned for place in enabled):
-        return f"site-down: its input lies at {job.pinned}, which takes no work now"
-    allowed = [place for place in enabled if may_run(job, place.site)]
+def wait_reason(job: Candidate, places: Iterable[Place]) -> str:
+    """Return the one code why a queued job is not released, with a text; `places` are all targets, closed ones too."""
+    allowed = [place for place in places if may_run(job, place.site)]
+    if not allowed and job.pinned is not None:
+        return f"no-data: its input lies at {job.pinned}, which has no batch target"
     if not allowed:
-        return f"no-site: none of {', '.join(sorted(job.sites)) or 'the sites'} is enabled"
-    if all(place.free.get(job.type, 0) <= 0 for place in allowed):
-        return f"no-slot: {', '.join(sorted(place.target for place in allowed))} full for {job.type} jobs"
-    return "next-sweep: a place is free, the queue has not come to it yet"
+        return f"no-site: none of {', '.join(sorted(job.sites)) or 'the sites'} has a batch target"
+    if any(place.room(job) for place in allowed):
+        return "next-sweep: a place is free, the queue has not come to it yet"
+    open_ones = [place for place in allowed if job.type not in place.closed]
+    if not open_ones:
+        return _closed([place.closed[job.type] for place in allowed])
+    wanted = [place for place in open_ones if place.wanted_by(job)]
+    if not wanted:
+        return f"site-test: {_names(open_ones)} in test, only workflows that name the site run there"
+    if all(place.free.get(job.type, 0) <= 0 for place in wanted):
+        return f"no-slot: {_names(wanted)} full for {job.type} jobs"
+    probing = [place for place in wanted if place.jobs is not None]
+    if len(probing) == len(wanted):
+        return f"breaker-open: {_names(probing)} under probation, the probes are under way"
+    return f"quota: {job.cores} cores and {job.memory_mb} MB are not free at {_names(wanted)}"
+
+
+def _names(places: Sequence[Place]) -> str:
+    return ", ".join(sorted(place.target for place in places))
+
+
+def _closed(reasons: Sequence[str]) -> str:
+    """Return the code that most places give, and what each of them says."""
+    codes = [reason.partition(": ")[0] for reason in reasons]
+    code = max(dict.fromkeys(codes), key=codes.count)
+    texts = dict.fromkeys(reason.partition(": ")[2] for reason in reasons)
+    return f"{code}: {'; '.join(texts)}"

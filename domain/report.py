@@ -34,10 +34,12 @@ class OutputReport(_Record, frozen=True, kw_only=True):
     """A file that was staged out whole and verified.
 
     The payload may tell which runs, lumi sections (by run) and branches are in it, and what it skipped of its inputs.
+    `site`: whose storage has it, if not that of the job's own site.
     """
 
     lfn: str
     pfn: str
+    site: str = ""
     size: Count
     events: Count
     adler32: Adler32

@@ -1,62 +1,116 @@
-"""Decide what follows a failed attempt, from the blames of all attempts of the job (PA-401 to PA-404)."""
+"""Decide what follows a failed attempt, from the rules that all attempts of the job came under (PA-401 to PA-404)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from domain.exit_codes import Blame, classify
+from domain.backoff import PAUSE, longest
 from domain.job import JobType
-from domain.spec import Retry
+from domain.rules import Action, Blame, Rule
+from domain.spec import BackOff, Retry
 
 OUR_FAULTS = 50
 """So many of our own faults in a row are no accident; the job is given up and named."""
 
 
+class Tried(NamedTuple):
+    """A failed attempt: its exit code, the rule that it came under, where it was, for how many seconds it ran (None:
+    nobody knows), when it was closed (UTC epoch seconds), the message."""
+
+    code: int
+    rule: Rule
+    site: str = ""
+    node: str = ""
+    ran_s: float | None = None
+    closed_at: float = 0.0
+    text: str = ""
+
+
 class Again(NamedTuple):
-    """Try again after `delay_s` seconds."""
+    """Try again after `delay_s` seconds; `elsewhere`: at another site than the last one."""
 
     delay_s: float
+    reason: str
+    elsewhere: bool = False
+
+
+class Pause(NamedTuple):
+    """A person has to say how to go on."""
+
     reason: str
 
 
 class GiveUp(NamedTuple):
-    """No allowance is left."""
+    """No allowance is left, or another attempt is no use."""
 
     reason: str
 
 
-def decide(codes: Sequence[int], kind: JobType, retry: Retry, jitter: float) -> Again | GiveUp:
-    """Return what follows, given the exit codes of all attempts so far, oldest first; the last one has just failed.
+Verdict = Again | Pause | GiveUp
+ALLOWANCE: Mapping[Blame, Blame] = {
+    Blame.PAYLOAD: Blame.PAYLOAD,
+    Blame.SITE: Blame.SITE,
+    Blame.NODE: Blame.SITE,
+    Blame.NETWORK: Blame.INFRASTRUCTURE,
+    Blame.STORAGE: Blame.INFRASTRUCTURE,
+    Blame.CREDENTIAL: Blame.INFRASTRUCTURE,
+    Blame.INFRASTRUCTURE: Blame.INFRASTRUCTURE,
+}
+"""Which of the three allowances a failure uses (PA-403); what is nobody's fault, or our own, uses none."""
+ELSEWHERE = (Blame.SITE, Blame.NODE, Blame.NOBODY)
+"""What another site has no part in: the next attempt goes there at once (PA-409)."""
 
-    Each blame has its own allowance; the agent's own faults use none, the first is mended at once. `jitter`, 0 to 1, places
-    the delay in [0, base x 2**n] (full jitter), n = earlier failures of the same blame. What only time mends, such as a full
-    storage element, waits between half the cap and all of it from the first time on.
+
+def decide(tried: Sequence[Tried], kind: JobType, retry: Retry, jitter: float, others: Sequence[str] = ()) -> Verdict:
+    """Return what follows, given all attempts so far, oldest first; the last one has just failed.
+
+    Each allowance counts its own failures; our own faults use none, the first is mended at once. `jitter`, 0 to 1, places
+    the delay in [0, the curve's] (full jitter). What only time mends, such as a full storage element, waits between half
+    the cap and all of it from the first time on. `others` are sites where the job may run, besides the one where it
+    failed: what is the site's fault goes at once to one where it has not failed for that reason yet.
     """
-    last = classify(codes[-1])
-    if not last.retry:
-        return GiveUp(f"{last.name} (exit code {codes[-1]}) is never repeated")
-    if last.blame is Blame.AGENT:
-        return _our_own(codes, retry, jitter)
-    spent = Counter(classify(code).blame for code in codes)[last.blame]
-    allowed = {
-        Blame.PAYLOAD: retry.merge if kind is JobType.MERGE else retry.processing,
-        Blame.SITE: retry.site,
-        Blame.INFRASTRUCTURE: retry.infrastructure,
-    }[last.blame]
-    if spent >= allowed:
-        return GiveUp(f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
-    delay = min(retry.cap_s, retry.base_s * 2.0 ** min(spent - 1, 62)) * jitter
-    if last.waits:
-        delay = retry.cap_s * (1.0 + jitter) / 2.0
-    return Again(delay, f"{last.name} (exit code {codes[-1]}), attempt {spent} of {allowed} blamed on the {last.blame}")
+    last = tried[-1]
+    rule, blame = last.rule, last.rule.blame
+    told = f"{rule.name} (exit code {last.code})"
+    if rule.action is Action.FAIL:
+        return GiveUp(f"{told} is never repeated")
+    if blame is Blame.AGENT:
+        return _our_own(tried, retry, jitter)
+    spent = Counter(ALLOWANCE.get(one.rule.blame) for one in tried)[ALLOWANCE.get(blame)]
+    allowed = _allowed(blame, kind, retry)
+    if blame is not Blame.NOBODY:
+        told += f", attempt {spent} of {allowed} blamed on the {blame}"
+        if spent >= allowed:
+            return GiveUp(told)
+    if rule.action is Action.PAUSE:
+        return Pause(f"{told}: a rule says that a person decides")
+    failed_at = {one.site for one in tried if one.rule.blame in ELSEWHERE}
+    if blame in ELSEWHERE and set(others) - failed_at:
+        return Again(0.0, f"{told}; next at another site than {last.site}", elsewhere=True)
+    return _later(rule, spent, retry.curve(blame, kind), jitter, told)
 
 
-def _our_own(codes: Sequence[int], retry: Retry, jitter: float) -> Again | GiveUp:
+def _allowed(blame: Blame, kind: JobType, retry: Retry) -> int:
+    use = ALLOWANCE.get(blame, blame)
+    if use is Blame.PAYLOAD:
+        return retry.merge if kind is JobType.MERGE else retry.processing
+    return retry.site if use is Blame.SITE else retry.infrastructure
+
+
+def _later(rule: Rule, spent: int, curve: BackOff, jitter: float, told: str) -> Verdict:
+    if rule.action is Action.WAIT:
+        return Again(curve.cap_s * (1.0 + jitter) / 2.0, told)
+    if curve.curve == PAUSE:
+        return Pause(f"{told}: its back-off says that a person decides")
+    return Again(longest(curve.curve, spent, curve.base_s, curve.cap_s) * jitter, told)
+
+
+def _our_own(tried: Sequence[Tried], retry: Retry, jitter: float) -> Verdict:
     """The first of our own faults is mended at once; if it comes again and again, something is wrong that stays."""
-    last = classify(codes[-1])
-    row = len(list(takewhile(lambda code: classify(code).blame is Blame.AGENT, reversed(codes))))
+    last = tried[-1]
+    row = len(list(takewhile(lambda one: one.rule.blame is Blame.AGENT, reversed(tried))))
     if row >= OUR_FAULTS:
-        return GiveUp(f"{last.name} (exit code {codes[-1]}), {row} times in a row")
-    delay = 0.0 if row == 1 else min(retry.cap_s, retry.base_s * 2.0 ** min(row - 2, 62)) * jitter
-    return Again(delay, f"{last.name}: our own fault, no allowance used")
+        return GiveUp(f"{last.rule.name} (exit code {last.code}), {row} times in a row")
+    delay = 0.0 if row == 1 else longest("exponential", row - 1, retry.base_s, retry.cap_s) * jitter
+    return Again(delay, f"{last.rule.name}: our own fault, no allowance used")

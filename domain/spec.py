@@ -1,11 +1,13 @@
 """A workflow as people write it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from domain.job import JobType
 from domain.types import looked_at
 from runtime import plan
 
@@ -83,8 +85,26 @@ class Resources(_Table, frozen=True, kw_only=True):
     wall_s: Positive = 8 * 3600
 
 
+Cause = Literal[
+    "payload", "site", "node", "network", "storage", "credential", "infrastructure", "nobody", "processing", "merge",
+]  # fmt: skip
+"""Blames (domain/rules.py) and types of jobs, as keys of a table of back-offs."""
+
+
+class BackOff(_Table, frozen=True, kw_only=True):
+    """How long to wait before the next attempt: a curve of domain/backoff.py over the failures so far of the same blame, from
+    `base_s` up to `cap_s` seconds; `pause`: until a person retries it."""
+
+    curve: Literal["fixed", "linear", "squared", "exponential", "pause"] = "exponential"
+    base_s: Annotated[float, Meta(ge=0)] = 60.0
+    cap_s: Annotated[float, Meta(ge=0)] = 3600.0
+
+
 class Retry(_Table, frozen=True, kw_only=True):
-    """Attempts in total per blame and job type, and the exponential back-off before the next one in seconds (PA-402, PA-404)."""
+    """Attempts in total per blame and job type, and the exponential back-off before the next one in seconds (PA-402, PA-404).
+
+    `back_off` holds others, by blame (payload, site, ...) or by type of job (merge, ...); the blame is looked for first.
+    """
 
     processing: Positive = 3
     merge: Positive = 4
@@ -92,6 +112,20 @@ class Retry(_Table, frozen=True, kw_only=True):
     infrastructure: Positive = 20
     base_s: Annotated[float, Meta(ge=0)] = 60.0
     cap_s: Annotated[float, Meta(ge=0)] = 3600.0
+    back_off: dict[Cause, BackOff] = {}
+
+    def curve(self, blame: str, kind: str) -> BackOff:
+        """Return how to wait after a failure of this blame in a job of this type."""
+        by: Mapping[Any, BackOff] = self.back_off
+        return by.get(blame) or by.get(kind) or BackOff(base_s=self.base_s, cap_s=self.cap_s)
+
+
+class Stuck(_Table, frozen=True, kw_only=True):
+    """How long a job may wait in a batch system, and run beyond the wall time it asked for, in seconds; unset: as at the
+    target (PA-314)."""
+
+    pending_s: Annotated[float, Meta(gt=0)] | None = None
+    running_s: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Hook(StrEnum):
@@ -107,7 +141,8 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     """What is to be produced, from how many events, by which programs, and where it goes.
 
     `keep_logs`: each job's log and report are kept at the site as an archive (PA-324). `keep_failed`: what a failed job
-    made is kept apart and never registered (PA-322).
+    made is kept apart and never registered (PA-322). `stage_out`: sites whose storage takes the outputs, one after the other,
+    in place of that of the job's own site and its fall-backs.
     """
 
     schema: Literal[1] = 1
@@ -124,11 +159,13 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     sites: list[str] = []
     files: list[str] = []
     deliver_to: list[str] = []
+    stage_out: list[str] = []
     output: Output = Output()
     merge: Merge = Merge()
     dataset: Dataset = Dataset()
     resources: Resources = Resources()
     retry: Retry = Retry()
+    stuck: dict[JobType, Stuck] = {}
     hooks: dict[Hook, str] = {}
     keep_logs: bool = False
     keep_failed: bool = False

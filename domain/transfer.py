@@ -64,7 +64,7 @@ TRANSFER_TABLE: StateTable[TransferState] = StateTable(
         e.TransfersSafe: Move((T.VERIFIED, T.MIGRATING), T.SAFE),
         e.TransfersReleasable: Move((T.SAFE,), T.RELEASABLE),
         e.TransfersReleased: Move((T.RELEASABLE,), T.RELEASED),
-        e.TransfersWaiting: Move((*_BEFORE_LANDING, T.LANDED), T.WAITING),
+        e.TransfersWaiting: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING, T.PARKED, T.QUARANTINED), T.WAITING),
         e.TransfersParked: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING), T.PARKED),
         e.TransfersQuarantined: Move((T.READY, T.MOVING, T.LANDED, *_ARRIVED), T.QUARANTINED),
         e.TransfersCancelled: Move((*_BEFORE_LANDING, T.LANDED, T.WAITING, T.PARKED, T.QUARANTINED), T.CANCELLED),

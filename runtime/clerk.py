@@ -13,7 +13,8 @@ import time
 from typing import Any, Callable, Dict, List
 
 from runtime import report
-from runtime.site_spool import VOID, VOID_KEPT_S, SiteSpool, read
+from runtime.glimpse import glimpse
+from runtime.site_spool import HEARTBEAT, LOG, VOID, VOID_KEPT_S, SiteSpool, read
 
 FETCH_BYTES = 6 * 1024 * 1024
 """Reports of more than so many bytes wait for the next call: the channel carries 16 MiB."""
@@ -44,6 +45,7 @@ class Clerk(object):
             "run": self.run,
             "cancel": self.cancel,
             "fetch": self.fetch,
+            "watch": self.watch,
             "clean": self.clean,
         }
         return doings[self.request["do"]]()
@@ -171,6 +173,14 @@ class Clerk(object):
             size += len(raw)
             reports[token] = raw.decode("utf-8", "replace")
         return {"reports": reports, "rest": rest}
+
+    def watch(self) -> Record:
+        """Return heartbeat and end of the log of those that run."""
+        shown, tail = {}, int(self.request.get("tail") or 0)
+        for token in self.request["tokens"]:
+            if self.where.runner(token) not in (None, VOID) and not self.where.ended(token):
+                shown[token] = glimpse(self.where.job(token), tail, HEARTBEAT, LOG)
+        return {"shown": shown}
 
     def clean(self) -> Record:
         """Remove what ended attempts left, and what the agent knows to be over (`over`)."""

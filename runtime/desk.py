@@ -9,7 +9,7 @@ void    {tokens}                                          makes sure that tokens
 cancel  {waiting: [token], running: {TOKEN: pilot}}       ends those that no pilot has claimed, and tells the pilots of the others
 judge   {dead: [pilot], tokens}                           ends the attempts that dead pilots had claimed
 read    {places: [[writer, start, length]], files: [[batch, token]]}   reports, in order
-watch   {attempts: [[batch, token]], tail: bytes}         heartbeats, and the end of the logs if that many bytes are wanted
+watch   {attempts: [[batch, token]], tail: bytes}         what runtime/glimpse.py sees of each
 clean   {attempts: [[batch, token]], batches, writers}    removes what attempts left; submissions and journals nobody needs
 """
 
@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from runtime import recovery, shared, spool
 from runtime.attempt import remove
+from runtime.glimpse import glimpse
 from runtime.shared import CANCELLED, VOID, Shared
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -166,26 +167,13 @@ def _read(where: Shared, question: Answer) -> Answer:
 
 
 def _watch(where: Shared, question: Answer) -> Answer:
-    beats, tails = [], []
-    for batch, token in question["attempts"]:
-        beat, tail = glimpse(where.job(batch, token), int(question.get("tail") or 0))
-        beats.append(beat)
-        tails.append(tail)
-    return {"beats": beats, "tails": tails}
+    tail = int(question.get("tail") or 0)
+    return {"shown": [glimpse(where.job(batch, token), tail) for batch, token in question["attempts"]]}
 
 
-def glimpse(directory: str, tail: int) -> Tuple[Optional[str], Optional[str]]:
-    """Return the heartbeat and the last `tail` bytes of the log in an attempt's directory, None for what is not there."""
-    return _text(os.path.join(directory, spool.HEARTBEAT)), _text(os.path.join(directory, spool.LOG), tail)
-
-
-def _text(path: str, tail: Optional[int] = None) -> Optional[str]:
-    if tail == 0:
-        return None
+def _text(path: str) -> Optional[str]:
     try:
         with open(path, "rb") as source:
-            if tail:
-                source.seek(max(0, os.fstat(source.fileno()).st_size - tail))
             return source.read().decode("utf-8", "replace")
     except OSError:
         return None

@@ -171,11 +171,12 @@ def _inherited() -> Dict[str, str]:
 
 
 def _obey_signals() -> Callable[[], None]:
-    """From now on SIGTERM and SIGUSR1 (cancel) raise Stopped, once; the answer makes them do nothing."""
+    """From now on SIGTERM, SIGUSR1 (cancel) and SIGUSR2 (batch systems warn by it) raise Stopped, once; the answer makes them
+    do nothing."""
     _unstopped[:] = [True]
     if not _obeying:
         _obeying.append(True)
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
             signal.signal(number, _stop)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # step.py waits for it
     return _unstopped.clear

@@ -39,6 +39,8 @@ class Output(object):
         placed = self._stage.run(self._path, lfn, self._what["stage_out"])
         report = {"lfn": lfn, "pfn": placed.pfn, "size": placed.digest.size, "events": self._events}
         report.update(adler32=placed.digest.adler32, sha256=placed.digest.sha256)
+        if placed.site:
+            report["site"] = placed.site
         if self._inputs:
             report["parents"] = [entry["lfn"] for entry in self._inputs]
         report.update((key, told[key]) for key in TOLD if key in told)

@@ -5,7 +5,7 @@ jobs/TT/TOKEN/            made by whoever is first: the submission of the token,
     parcel                symbolic link to "NAME/INDEX": in which call to the batch system it was handed over
     run                   symbolic link: who runs it; it exists once, so a token runs at most once. VOID: nobody ever will
     cancelled             it was told to end
-    report.json, payload.log, work/
+    report.json, heartbeat.json, payload.log, work/
 parcels/NAME.tokens       the tokens of one call to the batch system, one per line, in the order of their indices
 parcels/NAME.sh           what each of them runs
 parcels/NAME.log          what that printed, should it fail
@@ -22,6 +22,9 @@ from contextlib import suppress
 from typing import Any, Dict, Optional, Tuple
 
 from runtime import report
+
+HEARTBEAT, LOG = "heartbeat.json", "payload.log"
+"""In the directory of a token, as in one that is run by hand."""
 
 VOID = "void"
 """Who "runs" an attempt that must never run."""

@@ -10,7 +10,7 @@ from typing import Any
 from runtime import codes, process, report
 from runtime.attempt import remove
 from runtime.job import Job
-from runtime.site_spool import SiteSpool
+from runtime.site_spool import HEARTBEAT, LOG, SiteSpool
 
 NOT_OURS = 0
 """Exit status when the token has been taken or is fenced: for the batch system that is a good end."""
@@ -29,8 +29,8 @@ def attend(root: str, token: str, batch_id: str) -> int:
         return NOT_OURS
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     began = time.time()
-    scratch, log = os.path.join(directory, "work"), os.path.join(directory, "payload.log")
-    beat = os.path.join(directory, "heartbeat.json")
+    scratch, log = os.path.join(directory, "work"), os.path.join(directory, LOG)
+    beat = os.path.join(directory, HEARTBEAT)
     process.adopt_strays()
     job = Job(_spec(directory), token, scratch, log, where.sandboxes, node, beat)
     job.save = lambda done: report.write(os.path.join(directory, "report.json"), report.encode(done))

@@ -18,8 +18,8 @@ STEP = "stage-out"
 NO_ROOM = ("No space left", "uota exceeded", "[3009]", "[3021]", "status 507", "status 413")
 """What tools and servers say of a full storage element: strerror, XProtocol.hh (kXR_NoSpace, kXR_overQuota), RFC 4918."""
 
-Placed = NamedTuple("Placed", [("pfn", str), ("digest", Digest)])
-"""A file under its final name."""
+Placed = NamedTuple("Placed", [("pfn", str), ("digest", Digest), ("site", str)])
+"""A file under its final name, and the `site` of the rule that brought it there."""
 
 Mine = NamedTuple("Mine", [("mover", Mover), ("temporary", str), ("pfn", str), ("identity", str), ("digest", Digest)])
 """A file that this attempt has published, or was about to."""
@@ -83,7 +83,7 @@ class StageOut(object):
             if mover.renames or not published:
                 with suppress(OSError):
                     mover.remove(temporary)
-        return Placed(pfn, digest)
+        return Placed(pfn, digest, str(mover.rule.get("site") or ""))
 
     def _publish(self, mover: Mover, temporary: str, pfn: str, digest: Digest) -> bool:
         try:
@@ -97,7 +97,7 @@ class StageOut(object):
         digest = mover.digest(source)
         self._accept(digest)
         _same_or_refused(mover, pfn, digest)
-        return Placed(pfn, digest)
+        return Placed(pfn, digest, str(mover.rule.get("site") or ""))
 
 
 def _no_room(fault: OSError) -> bool:

@@ -10,11 +10,11 @@ from domain.exit_codes import EVENTS_DIFFER, INPUT_UNREADABLE
 from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobType
 from domain.report import JobReport, OutputReport
-from storage import bulk, counters, schema
+from storage import breakers, bulk, counters, schema
 from storage.attempts import Failure, fail
 from storage.counters import Place
 from storage.datasets import dataset_id
-from storage.engine import among
+from storage.engine import among, among_words
 from storage.jobs import Job, exhaust, next_id, requeue
 from storage.moves import move
 from storage.transaction import Tx
@@ -66,14 +66,22 @@ def account(tx: Tx, outcomes: Sequence[Good | Bad]) -> None:
         _account_bad(tx, bad)
 
 
+_EXPECTED = (
+    sa.select(merge_input.c.job_id, sa.func.sum(file.c.events))
+    .select_from(merge_input.join(file))
+    .where(among(merge_input.c.job_id), merge_input.c.live == 1)
+    .group_by(merge_input.c.job_id)
+)
+_REGISTERED = sa.select(file.c.lfn).where(among_words(file.c.lfn))
+_MEMBERS = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id), merge_input.c.live == 1)
+
+
 def _expected(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> dict[int, int]:
     """Return how many events the inputs of each merge hold, by merge job."""
     merges = [outcome.job.id for outcome in outcomes if isinstance(outcome, Good) and outcome.job.type is JobType.MERGE]
     if not merges:
         return {}
-    query = sa.select(merge_input.c.job_id, sa.func.sum(file.c.events)).select_from(merge_input.join(file))
-    query = query.where(among(merge_input.c.job_id, merges), merge_input.c.live == 1).group_by(merge_input.c.job_id)
-    return {owner: int(events) for owner, events in connection.execute(query)}
+    return {owner: int(events) for owner, events in connection.execute(_EXPECTED, {"ids": merges})}
 
 
 def _imbalance(outcome: Good, expected: dict[int, int]) -> str:
@@ -89,7 +97,7 @@ def _imbalance(outcome: Good, expected: dict[int, int]) -> str:
 def _known(connection: sa.Connection, outcomes: Sequence[Good | Bad]) -> set[str]:
     """Return which LFNs of the outputs are registered already."""
     lfns = [output.lfn for outcome in outcomes if isinstance(outcome, Good) for output in outcome.report.outputs]
-    return set(connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(lfns))).scalars()) if lfns else set()
+    return set(connection.execute(_REGISTERED, {"words": lfns}).scalars()) if lfns else set()
 
 
 def _conflict(outcome: Good, taken: set[str]) -> str:
@@ -109,8 +117,8 @@ def _account_good(tx: Tx, good: Sequence[Good]) -> None:
     _register(tx, [outcome for outcome in accounted if not outcome.merged], FileKind.UNMERGED)
     merges = [outcome.job.id for outcome in accounted if outcome.job.type is JobType.MERGE]
     if merges:
-        members = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id, merges), merge_input.c.live == 1)
-        move(tx, file, FILE_TABLE, e.FilesMerged(ids=list(tx.connection.execute(members).scalars())))
+        members = list(tx.connection.execute(_MEMBERS, {"ids": merges}).scalars())
+        move(tx, file, FILE_TABLE, e.FilesMerged(ids=members))
     _close(tx, accounted)
 
 
@@ -150,7 +158,7 @@ def _row(outcome: Good, output: OutputReport, datasets: dict[str, int], now: flo
         "workflow_id": outcome.job.workflow_id,
         "job_id": outcome.job.id,
         "dataset_id": datasets[outcome.dataset],
-        "site": outcome.job.site,
+        "site": output.site or outcome.job.site,
         "size": output.size,
         "events": output.events,
         "adler32": output.adler32,
@@ -172,6 +180,7 @@ def _close(tx: Tx, outcomes: Sequence[Good]) -> None:
         }
         for outcome in outcomes
     ]
+    breakers.note(tx, {outcome.job.id: None for outcome in outcomes})
     counters.closed_at(tx, [(outcome.job.site, outcome.job.target) for outcome in outcomes], "success")
     bulk.update_live(tx.connection, (*closing, "wall_s", "cpu_s", "max_rss_mb"), rows)
 
@@ -227,8 +236,7 @@ def produce_again(tx: Tx, job_ids: list[int]) -> None:
 
 def dissolve_merges(tx: Tx, job_ids: list[int], reason: str) -> None:
     """Send the inputs of merge jobs that were killed or whose range was taken back to wait for another merge."""
-    query = sa.select(merge_input.c.file_id).where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
-    ids = list(tx.connection.execute(query).scalars())
+    ids = list(tx.connection.execute(_MEMBERS, {"ids": job_ids}).scalars())
     tx.connection.execute(merge_input.update().where(among(merge_input.c.job_id, job_ids)).values(live=None))
     if ids:
         move(tx, file, FILE_TABLE, e.FilesReturned(ids=ids, reason=reason))

@@ -1,6 +1,5 @@
 """Allocations: event ranges that this agent was given, and how far it has come with them."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -94,37 +93,41 @@ def _select(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Al
     ]
 
 
+_EVENTS = (
+    sa.select(job.c.allocation_id, sa.func.sum(job.c.events))
+    .where(among(job.c.id), job.c.type == JobType.PROCESSING, job.c.allocation_id.is_not(None))
+    .group_by(job.c.allocation_id)
+)
+_CREDIT = (
+    allocation.update()
+    .where(allocation.c.id == sa.bindparam("which"))
+    .values(
+        merged_events=allocation.c.merged_events + sa.bindparam("more_merged"),
+        lost_events=allocation.c.lost_events + sa.bindparam("more_lost"),
+    )
+)
+_FULL = sa.select(allocation.c.id).where(
+    among(allocation.c.id),
+    allocation.c.state == AllocationState.CUT,
+    allocation.c.merged_events + allocation.c.lost_events == allocation.c.events,
+)
+
+
 def credit(tx: Tx, job_ids: list[int], *, merged: int = 0, lost: int = 0) -> None:
     """Book the events of processing jobs in their allocations' ledgers (`merged`, `lost`: +1, 0 or -1 times their events).
 
     An allocation whose every event is booked is done.
     """
-    query = sa.select(job.c.allocation_id, sa.func.sum(job.c.events)).where(
-        among(job.c.id, job_ids), job.c.type == JobType.PROCESSING, job.c.allocation_id.is_not(None)
-    )
-    sums: dict[int, int] = defaultdict(int)
-    for identity, events in tx.connection.execute(query.group_by(job.c.allocation_id)):
-        sums[identity] += int(events)
+    sums = {identity: int(events) for identity, events in tx.connection.execute(_EVENTS, {"ids": job_ids})}
     for identity, events in sums.items():
-        tx.connection.execute(
-            allocation.update()
-            .where(allocation.c.id == identity)
-            .values(
-                merged_events=allocation.c.merged_events + merged * events,
-                lost_events=allocation.c.lost_events + lost * events,
-            )
-        )
+        given = {"which": identity, "more_merged": merged * events, "more_lost": lost * events}
+        tx.connection.execute(_CREDIT, given)
     if sums:
         _finish(tx, list(sums))
 
 
 def _finish(tx: Tx, ids: list[int]) -> None:
-    done = sa.select(allocation.c.id).where(
-        among(allocation.c.id, ids),
-        allocation.c.state == AllocationState.CUT,
-        allocation.c.merged_events + allocation.c.lost_events == allocation.c.events,
-    )
-    if finished := list(tx.connection.execute(done).scalars()):
+    if finished := list(tx.connection.execute(_FULL, {"ids": ids}).scalars()):
         move(tx, allocation, ALLOCATION_TABLE, e.AllocationsDone(ids=finished))
 
 

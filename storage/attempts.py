@@ -1,16 +1,18 @@
 """Attempts: one row per submission; every count of retries is derived from them (PA-020)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from domain import events as e
-from domain.exit_codes import classify
 from domain.job import JOB_TABLE, JobState, JobType
-from storage import barriers, bulk, causes, counters, schema
+from domain.retry import Tried
+from domain.rules import Evidence, Rule
+from storage import barriers, breakers, bulk, causes, counters, rulebook, schema
 from storage.barriers import MAY_RUN
-from storage.engine import among
+from storage.engine import among, among_words
 from storage.jobs import next_id
 from storage.moves import move
 from storage.transaction import Tx
@@ -33,7 +35,7 @@ class Attempt(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the batch system says of a token; times in UTC epoch seconds of the node."""
+    """What the batch system says of a token, `said` in its own word for the end; times in UTC epoch seconds of the node."""
 
     token: str
     batch_id: str = ""
@@ -41,6 +43,7 @@ class Seen(NamedTuple):
     exit_code: int | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    said: str | None = None
 
 
 class Failure(NamedTuple):
@@ -52,13 +55,24 @@ class Failure(NamedTuple):
     log: str = ""
 
 
+_NUMBERS = (
+    sa.select(attempt.c.job_id, sa.func.max(attempt.c.number)).where(among(attempt.c.job_id)).group_by(attempt.c.job_id)
+)
+_LIVE = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(among(attempt.c.job_id), attempt.c.live == 1)
+_LIVE_AT = (
+    sa.select(attempt.c.token, job.c.id, job.c.state)
+    .join(job, job.c.id == attempt.c.job_id)
+    .where(attempt.c.target == sa.bindparam("at"), attempt.c.live == 1)
+)
+_LIVE_NAMED = _LIVE_AT.where(among_words(attempt.c.token))
+
+
 def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[int, str]) -> list[Attempt]:
     """Put attempts with their tokens on record, before the batch system is called; return those made."""
     moved = move(tx, job, JOB_TABLE, e.JobsSubmitting(ids=job_ids))
     if not moved:
         return []
-    query = sa.select(attempt.c.job_id, sa.func.max(attempt.c.number)).where(among(attempt.c.job_id, moved))
-    numbers = {owner: int(number) for owner, number in tx.connection.execute(query.group_by(attempt.c.job_id))}
+    numbers = {owner: int(number) for owner, number in tx.connection.execute(_NUMBERS, {"ids": moved})}
     first = next_id(tx.connection, attempt)
     made = [
         Attempt(first + n, owner, numbers.get(owner, 0) + 1, tokens[owner], target, "", None, tx.now, None)
@@ -84,38 +98,40 @@ def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[i
 
 def live(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, Attempt]:
     """Return the live attempts by job."""
-    query = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(
-        among(attempt.c.job_id, list(job_ids)), attempt.c.live == 1
-    )
-    return {row.job_id: Attempt(*row) for row in connection.execute(query)}
+    return {row.job_id: Attempt(*row) for row in connection.execute(_LIVE, {"ids": list(job_ids)})}
 
 
 def live_at(
     connection: sa.Connection, target: str, tokens: Sequence[str] | None = None
 ) -> dict[str, tuple[int, JobState]]:
     """Return job and state of the live attempts at a target, by token: of all, or of those named."""
-    query = (
-        sa.select(attempt.c.token, job.c.id, job.c.state)
-        .join(job, job.c.id == attempt.c.job_id)
-        .where(attempt.c.target == target, attempt.c.live == 1)
-    )
-    if tokens is not None:
-        query = query.where(attempt.c.token.in_(tokens))
     states = {state.value: state for state in JobState}  # looked up: to make 100,000 of them took 0.1 s
-    return {token: (owner, states[state]) for token, owner, state in connection.execute(query)}
+    query, given = (_LIVE_AT, {"at": target}) if tokens is None else (_LIVE_NAMED, {"at": target, "words": tokens})
+    return {token: (owner, states[state]) for token, owner, state in connection.execute(query, given)}
 
 
-def codes(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, tuple[JobType, list[int]]]:
-    """Return type and exit codes of the failed attempts of each job, oldest first."""
-    query = (
-        sa.select(attempt.c.job_id, job.c.type, attempt.c.exit_code)
-        .join(job, job.c.id == attempt.c.job_id)
-        .where(among(attempt.c.job_id, list(job_ids)), attempt.c.outcome.in_(("failed", "lost", "void")))
-        .order_by(attempt.c.job_id, attempt.c.number)
-    )
-    found: dict[int, tuple[JobType, list[int]]] = {}
-    for owner, kind, code in connection.execute(query):
-        found.setdefault(owner, (JobType(kind), []))[1].append(code)
+_NAMES = ("job_id", "exit_code", "rule", "site", "node", "started_at", "ended_at", "closed_at", "cause")
+_TRIED = (
+    sa.select(*(attempt.c[name] for name in _NAMES))
+    .where(among(attempt.c.job_id), attempt.c.outcome.in_(("failed", "lost", "void")))
+    .order_by(attempt.c.job_id, attempt.c.number)
+)
+_SAID = (
+    sa.select(attempt.c.job_id, attempt.c.said, job.c.type)
+    .join(job, job.c.id == attempt.c.job_id)
+    .where(among(attempt.c.job_id), attempt.c.live == 1)
+)
+
+
+def tried(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, list[Tried]]:
+    """Return the failed attempts of each job with the rules that they came under, oldest first."""
+    book = rulebook.current(connection)
+    found: dict[int, list[Tried]] = {}
+    for row in connection.execute(_TRIED, {"ids": list(job_ids)}):
+        ran_s = row.ended_at - row.started_at if row.ended_at and row.started_at else None
+        rule = book.named(row.rule, row.exit_code)
+        one = Tried(row.exit_code or 0, rule, row.site, row.node, ran_s, row.closed_at or 0.0, row.cause or "")
+        found.setdefault(row.job_id, []).append(one)
     return found
 
 
@@ -159,7 +175,7 @@ def lost(tx: Tx, job_ids: list[int], reason: str) -> None:
     move(tx, job, JOB_TABLE, e.JobsLost(ids=job_ids, reason=reason))
 
 
-_NOTED = ("node", "exit_code", "started_at", "ended_at")
+_NOTED = ("node", "exit_code", "started_at", "ended_at", "said")
 
 
 def _note(tx: Tx, ids: Sequence[int], seen: Mapping[int, Seen]) -> None:
@@ -171,27 +187,78 @@ def fail(tx: Tx, failures: Sequence[Failure], *, outcome: str = "failed", reason
     """Close attempts as failures and move their jobs to failed; return the jobs that were moved."""
     by_job = {failure.job_id: failure for failure in failures}
     moved = move(tx, job, JOB_TABLE, e.JobsFailed(ids=list(by_job), reason=reason))
-    causes.note(tx, outcome, {owner: (by_job[owner].code, by_job[owner].text) for owner in moved})
+    if not moved:
+        return []
+    rules = _classified(tx.connection, [by_job[owner] for owner in moved])
+    causes.note(tx, outcome, {owner: (by_job[owner].code, by_job[owner].text, rules[owner]) for owner in moved})
+    breakers.note(tx, {owner: rules[owner].blame for owner in moved})
     closing = {"live": None, "outcome": outcome, "closed_at": tx.now}
     rows = [
         {
             "owner": owner,
             **closing,
             "exit_code": by_job[owner].code,
-            "blame": classify(by_job[owner].code).blame,
+            "blame": rules[owner].blame,
+            "rule": rules[owner].name,
             "cause": by_job[owner].text[:500],
             "log": by_job[owner].log or None,
         }
         for owner in moved
     ]
-    bulk.update_live(tx.connection, (*closing, "exit_code", "blame", "cause", "log"), rows)
+    bulk.update_live(tx.connection, (*closing, "exit_code", "blame", "rule", "cause", "log"), rows)
     return moved
+
+
+def _classified(connection: sa.Connection, failures: Sequence[Failure]) -> dict[int, Rule]:
+    """Return the rule that each failure comes under, by job."""
+    book = rulebook.current(connection)
+    ids = [failure.job_id for failure in failures]
+    seen = {row.job_id: row for row in connection.execute(_SAID, {"ids": ids})}
+    rules = {}
+    for failure in failures:
+        row = seen.get(failure.job_id)
+        said, kind = (row.said or "", JobType(row.type)) if row is not None else ("", JobType.PROCESSING)
+        rules[failure.job_id] = book.classify(Evidence(failure.code, failure.text, failure.log, said, kind))
+    return rules
 
 
 def closed(connection: sa.Connection, tokens: Sequence[str]) -> list[str]:
     """Return which of the tokens are of attempts that are over for us."""
     query = sa.select(attempt.c.token).where(attempt.c.token.in_(list(tokens)), attempt.c.live.is_(None))
     return list(connection.execute(query).scalars())
+
+
+class Waiting(NamedTuple):
+    """A job at a target and the token of its attempt; since when it is in its state (UTC epoch seconds)."""
+
+    job: int
+    workflow_id: int
+    type: JobType
+    state: JobState
+    since: float
+    token: str
+
+
+def long_at(connection: sa.Connection, target: str, state: JobState, before: float, limit: int = 1000) -> list[Waiting]:
+    """Return jobs that have been in this state at a target since before a time (UTC epoch seconds)."""
+    columns = (job.c.id, job.c.workflow_id, job.c.type, job.c.state, job.c.since, attempt.c.token)
+    query = sa.select(*columns).join(attempt, attempt.c.job_id == job.c.id).where(attempt.c.live == 1)
+    query = query.where(job.c.target == target, job.c.state == state, job.c.since <= before).limit(limit)
+    return [
+        Waiting(row.id, row.workflow_id, JobType(row.type), JobState(row.state), row.since, row.token)
+        for row in connection.execute(query)
+    ]
+
+
+def still_ending(connection: sa.Connection) -> dict[str, int]:
+    """Return how many attempts that were killed or given up may still be at each target: it has not confirmed their end."""
+    where = (attempt.c.live.is_(None), attempt.c.cleaned.is_(None), attempt.c.outcome.in_(MAY_RUN))
+    found = {}
+    for target in {row.target for row in counters.sums(connection, counters.ATTEMPT, ("target",))}:
+        query = sa.select(sa.func.count()).where(attempt.c.target == target, *where)
+        if number := connection.execute(query).scalar_one():
+            found[target] = int(number)
+    return found
 
 
 def outcomes(connection: sa.Connection) -> dict[str, dict[str, int]]:
@@ -217,18 +284,29 @@ OUTPUT_LEFT = 0
 
 def left_behind(connection: sa.Connection, target: str, limit: int, participants: Sequence[str] = ()) -> LeftBehind:
     """Return at most `limit` of them in all; none that a participant of the barrier has still to look at."""
-    where = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
-    query = sa.select(attempt.c.token, attempt.c.outcome).where(*where, *barriers.passed(participants))
     found = LeftBehind([], [])
-    for token, outcome in connection.execute(query.limit(limit)):
+    for token, outcome in connection.execute(_left(tuple(participants)), {"at": target, "most": limit}):
         (found.killed if outcome in MAY_RUN else found.ended).append(token)
     return found
 
 
+@cache
+def _left(participants: tuple[str, ...]) -> sa.Select[Any]:
+    where = (attempt.c.target == sa.bindparam("at"), attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
+    query = sa.select(attempt.c.token, attempt.c.outcome).where(*where, *barriers.passed(participants))
+    return query.limit(sa.bindparam("most"))
+
+
+_CLEANED = (
+    attempt.update()
+    .where(among_words(attempt.c.token))
+    .values(cleaned=sa.case((attempt.c.outcome.in_(UNUSED), OUTPUT_LEFT), else_=1))
+)
+
+
 def cleaned(tx: Tx, tokens: Sequence[str]) -> None:
     """Nothing is left of these attempts at their target."""
-    after = sa.case((attempt.c.outcome.in_(UNUSED), OUTPUT_LEFT), else_=1)
-    tx.connection.execute(attempt.update().where(attempt.c.token.in_(list(tokens))).values(cleaned=after))
+    tx.connection.execute(_CLEANED, {"words": tokens})
     barriers.lower(tx, tokens)
 
 
@@ -243,16 +321,20 @@ class Unused(NamedTuple):
     workflow_id: int
 
 
+_TARGETS = counters.summing(counters.ATTEMPT, ("target",))
+_UNUSED = (
+    sa.select(attempt.c.id, attempt.c.job_id, attempt.c.token, attempt.c.site, job.c.type, job.c.workflow_id)
+    .join(job, job.c.id == attempt.c.job_id)
+    .where(among_words(attempt.c.target), attempt.c.live.is_(None), attempt.c.cleaned == OUTPUT_LEFT)
+    .limit(sa.bindparam("most"))
+)
+
+
 def unused(connection: sa.Connection, limit: int) -> list[Unused]:
     """Return closed attempts whose output is to be removed from storage."""
-    columns = (attempt.c.id, attempt.c.job_id, attempt.c.token, attempt.c.site, job.c.type, job.c.workflow_id)
-    query = sa.select(*columns).join(job, job.c.id == attempt.c.job_id)
-    found: list[Unused] = []
-    for target in {row.target for row in counters.sums(connection, counters.ATTEMPT, ("target",))}:
-        left = (attempt.c.target == target, attempt.c.live.is_(None), attempt.c.cleaned == OUTPUT_LEFT)
-        rows = connection.execute(query.where(*left).limit(limit - len(found)))
-        found += [Unused(*row[:4], JobType(row.type), row.workflow_id) for row in rows]
-    return found
+    targets = [row.target for row in connection.execute(_TARGETS)]
+    rows = connection.execute(_UNUSED, {"words": targets, "most": limit})
+    return [Unused(*row[:4], JobType(row.type), row.workflow_id) for row in rows]
 
 
 def forgotten(tx: Tx, ids: list[int]) -> None:

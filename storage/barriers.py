@@ -9,7 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from storage import schema
-from storage.engine import Connection, among
+from storage.engine import Connection, among, among_words
 from storage.transaction import Tx
 
 attempt, flag = schema.attempt, schema.flag
@@ -60,7 +60,9 @@ def missing(connection: Connection, participants: Iterable[str], before: float) 
     return found
 
 
+_LOWER = flag.delete().where(flag.c.attempt_id.in_(sa.select(attempt.c.id).where(among_words(attempt.c.token))))
+
+
 def lower(tx: Tx, tokens: Sequence[str]) -> None:
     """These attempts are cleaned: their flags have done their duty."""
-    over = sa.select(attempt.c.id).where(attempt.c.token.in_(list(tokens)))
-    tx.connection.execute(flag.delete().where(flag.c.attempt_id.in_(over)))
+    tx.connection.execute(_LOWER, {"words": tokens})

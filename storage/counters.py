@@ -11,10 +11,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, sqlite
 
 from domain.transfer import TransferState
-from storage import schema
+from storage import bulk, schema
 from storage.engine import among
 from storage.transaction import Tx
 
@@ -79,14 +78,17 @@ COUNTED: Mapping[sa.Table, Counted] = {
     ),
 }
 
+Columns = tuple[sa.ColumnElement[Any], ...]
 Sums = dict[tuple[str, Place], list[int]]
 """Changes of items, events and bytes, by entity and place."""
 
 
-def columns(table: sa.Table) -> tuple[sa.ColumnElement[Any], ...]:
-    """Return what `moved` has to be told of each row of a table, besides its id; nothing for one that is not counted."""
+def columns(table: sa.Table) -> tuple[Columns, Columns]:
+    """Return what `moved` has to be told: by what the rows of a table are grouped, and what is summed of each group."""
     counted = COUNTED.get(table)
-    return () if counted is None else (*counted.place, counted.events, counted.size)
+    if counted is None:
+        return (table.c.state,), ()
+    return counted.place, (sa.func.count(), sa.func.sum(counted.events), sa.func.sum(counted.size))
 
 
 def source(table: sa.Table) -> sa.FromClause:
@@ -95,19 +97,13 @@ def source(table: sa.Table) -> sa.FromClause:
 
 
 def moved(tx: Tx, table: sa.Table, rows: Iterable[Sequence[Any]], state: str, target: str | None) -> None:
-    """Count rows of (id, *columns(table)), as they were, in their new state; `target`: the new one, None if it stays."""
+    """Count groups of `columns(table)`, as they were, in their new state; `target`: the new one, None if it stays."""
     counted = COUNTED.get(table)
     if counted is None:
         return
-    before: dict[tuple[Any, ...], list[int]] = {}
-    for _, *place, events, size in rows:
-        sums = before.setdefault(tuple(place), [0, 0, 0])
-        sums[0] += 1
-        sums[1] += events
-        sums[2] += size
     changes: Sums = {}
-    for key, (items, events, size) in before.items():
-        old = Place(*key)
+    for *place, items, events, size in rows:
+        old = Place(*place)
         new = old._replace(state=state, target=old.target if target is None else target)
         change(changes, counted.entity, old, -items, -events, -size)
         change(changes, counted.entity, new, items, events, size)
@@ -143,21 +139,10 @@ def book(connection: sa.Connection, changes: Sums) -> None:
 def _adding(dialect: sa.Dialect) -> str:
     """Return the statement that adds to a row of the table, or makes it; its parameters are in the order of the columns."""
     sums = ("number", "events", "bytes")
-    names = [column.name for column in tally.columns]
-    values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
-    statement: sa.Insert
-    if dialect.name == "sqlite":
-        lite = sqlite.insert(tally).values(values)
-        statement = lite.on_conflict_do_update(
-            index_elements=list(tally.primary_key.columns),
-            set_={name: tally.c[name] + lite.excluded[name] for name in sums},
-        )
-    else:
-        maria = mysql.insert(tally).values(values)
-        statement = maria.on_duplicate_key_update({name: tally.c[name] + maria.inserted[name] for name in sums})
-    compiled: Any = statement.compile(dialect=dialect)
-    assert list(compiled.positiontup) == names
-    return str(compiled)
+    key = [column.name for column in tally.primary_key.columns]
+    statement, names = bulk.adding(tally, key, lambda new: {name: tally.c[name] + new[name] for name in sums}, dialect)
+    assert list(names) == [column.name for column in tally.columns]
+    return statement
 
 
 # ---------------------------------------------------------------- attempts
@@ -183,13 +168,13 @@ def closed_at(tx: Tx, places: Iterable[tuple[str | None, str | None]], outcome: 
 
 
 # ---------------------------------------------------------------- delivered files
+_SERVED = sa.select(file.c.workflow_id, file.c.events, file.c.size).where(among(file.c.id), SERVED)
+
+
 def delivered(tx: Tx, file_ids: Sequence[int], sign: int) -> None:
     """Count catalogued files in (`sign` 1) or out (-1) whose every transfer has arrived."""
     changes: Sums = {}
-    rows = tx.connection.execute(
-        sa.select(file.c.workflow_id, file.c.events, file.c.size).where(among(file.c.id, list(file_ids)), SERVED)
-    )
-    for owner, events, size in rows:
+    for owner, events, size in tx.connection.execute(_SERVED, {"ids": list(file_ids)}):
         change(changes, DELIVERED, Place("", owner, "", "", ""), sign, sign * events, sign * size)
     book(tx.connection, changes)
 
@@ -199,17 +184,26 @@ def sums(
     connection: sa.Connection, entity: str, by: Sequence[str], *where: sa.ColumnElement[bool]
 ) -> list[sa.Row[*tuple[Any, ...]]]:
     """Return rows of (columns named in `by`, items, events, bytes) of one kind of item; none that counts nothing."""
+    return list(connection.execute(summing(entity, by, *where)))
+
+
+def summing(entity: str, by: Sequence[str], *where: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
+    """Return the question of `sums`, for those who ask it so often that it is worth making once."""
     columns_by = [tally.c[name] for name in by]
     totals = [sa.func.sum(tally.c[name]).label(name) for name in ("number", "events", "bytes")]
     query = sa.select(*columns_by, *totals).where(tally.c.entity == entity, tally.c.number != 0, *where)
-    return list(connection.execute(query.group_by(*columns_by)))
+    return query.group_by(*columns_by)
 
 
 def items(connection: sa.Connection, entity: str, states: Iterable[str], *where: sa.ColumnElement[bool]) -> int:
     """Return how many items of a kind are in one of these states."""
+    return int(connection.execute(counting(entity, states, *where)).scalar_one())
+
+
+def counting(entity: str, states: Iterable[str], *where: sa.ColumnElement[bool]) -> sa.Select[int]:
+    """Return the question of `items`, for those who ask it so often that it is worth making once."""
     query = sa.select(sa.func.coalesce(sa.func.sum(tally.c.number), 0))
-    chosen = query.where(tally.c.entity == entity, tally.c.state.in_([str(state) for state in states]), *where)
-    return int(connection.execute(chosen).scalar_one())
+    return query.where(tally.c.entity == entity, tally.c.state.in_([str(state) for state in states]), *where)
 
 
 def purge(tx: Tx, workflow_ids: Sequence[int]) -> None:

@@ -43,9 +43,12 @@ class CataloguedFile(NamedTuple):
     parents: tuple[str, ...]
 
 
+_DATASET = sa.select(dataset.c.id).where(dataset.c.name == sa.bindparam("named"))
+
+
 def dataset_id(tx: Tx, name: str) -> int:
     """Return the id of a dataset, made if it is new."""
-    known = tx.connection.execute(sa.select(dataset.c.id).where(dataset.c.name == name)).scalar_one_or_none()
+    known = tx.connection.execute(_DATASET, {"named": name}).scalar_one_or_none()
     if known is not None:
         return int(known)
     added = tx.connection.execute(dataset.insert().values(name=name, status="PRODUCTION", created_at=tx.now))
@@ -53,15 +56,19 @@ def dataset_id(tx: Tx, name: str) -> int:
     return int(added.inserted_primary_key[0])
 
 
+_REGISTERED = (
+    sa.select(file.c.id, file.c.dataset_id, file.c.site, file.c.size, file.c.events, file.c.job_id)
+    .where(among(file.c.id), file.c.state == FileState.REGISTERED)
+    .order_by(file.c.id)
+)
+
+
 def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     """Put registered files into blocks, and their jobs and events on the credit side; return those booked.
 
     Everything that follows from "it is in the catalogue" is in this one transaction (DBS-05, PA-511).
     """
-    query = sa.select(file.c.id, file.c.dataset_id, file.c.site, file.c.size, file.c.events, file.c.job_id).where(
-        among(file.c.id, list(file_ids)), file.c.state == FileState.REGISTERED
-    )
-    rows = tx.connection.execute(query.order_by(file.c.id)).all()
+    rows = tx.connection.execute(_REGISTERED, {"ids": list(file_ids)}).all()
     places: dict[tuple[int, str], list[sa.Row[*tuple[Any, ...]]]] = defaultdict(list)
     for row in rows:
         places[row.dataset_id, row.site].append(row)
@@ -74,15 +81,22 @@ def book(tx: Tx, file_ids: Sequence[int], limits: BlockLimits) -> list[int]:
     return moved
 
 
+_OPEN_BLOCK = sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
+    block.c.dataset_id == sa.bindparam("owner"), block.c.site == sa.bindparam("at"), block.c.open == 1
+)
+_PUT_IN = file.update().where(among(file.c.id)).values(block_id=sa.bindparam("into"))
+_GROW = (
+    block.update()
+    .where(block.c.id == sa.bindparam("which"))
+    .values(files=sa.bindparam("files_now"), bytes=sa.bindparam("bytes_now"), events=sa.bindparam("events_now"))
+)
+
+
 def _into_blocks(tx: Tx, owner: int, site: str, members: Sequence[Any], limits: BlockLimits) -> None:
     """Put files into the open block of their place, and into fresh ones as each is full."""
     left = list(members)
     while left:
-        current = tx.connection.execute(
-            sa.select(block.c.id, block.c.files, block.c.bytes, block.c.events).where(
-                block.c.dataset_id == owner, block.c.site == site, block.c.open == 1
-            )
-        ).one_or_none()
+        current = tx.connection.execute(_OPEN_BLOCK, {"owner": owner, "at": site}).one_or_none()
         identity, files, size, events = current if current is not None else (_open(tx, owner, site), 0, 0, 0)
         taken: list[int] = []
         full = False
@@ -91,10 +105,8 @@ def _into_blocks(tx: Tx, owner: int, site: str, members: Sequence[Any], limits: 
             taken.append(row.id)
             files, size, events = files + 1, size + row.size, events + row.events
             full = files >= limits.files or size >= limits.size or events >= limits.events
-        tx.connection.execute(file.update().where(among(file.c.id, taken)).values(block_id=identity))
-        tx.connection.execute(
-            block.update().where(block.c.id == identity).values(files=files, bytes=size, events=events)
-        )
+        tx.connection.execute(_PUT_IN, {"ids": taken, "into": identity})
+        tx.connection.execute(_GROW, {"which": identity, "files_now": files, "bytes_now": size, "events_now": events})
         if full:
             close(tx, [identity], "full")
 
@@ -134,12 +146,16 @@ def close_aged(tx: Tx, age_s: float, busy: Collection[str]) -> list[int]:
     return close(tx, sorted(ids), "its time is over") if ids else []
 
 
+_MADE_OF = (
+    sa.select(file.c.job_id)
+    .join(merge_input, merge_input.c.file_id == file.c.id)
+    .where(among(merge_input.c.job_id), merge_input.c.live == 1)
+)
+
+
 def _credit_jobs(tx: Tx, job_ids: list[int]) -> None:
     """The jobs whose events are in these catalogued files have succeeded."""
-    inputs = sa.select(file.c.job_id).join(merge_input, merge_input.c.file_id == file.c.id)
-    members = tx.connection.execute(
-        inputs.where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
-    ).scalars()
+    members = tx.connection.execute(_MADE_OF, {"ids": job_ids}).scalars()
     moved = move(tx, job, JOB_TABLE, e.JobsSucceeded(ids=sorted({*job_ids, *members})))
     credit(tx, moved, merged=1)
 
@@ -185,9 +201,11 @@ class Place(NamedTuple):
     workflow_id: int
 
 
+_PLACES = sa.select(file.c.id, file.c.site, file.c.workflow_id).where(among(file.c.id)).order_by(file.c.id)
+
+
 def places(connection: sa.Connection, file_ids: Sequence[int]) -> list[Place]:
-    query = sa.select(file.c.id, file.c.site, file.c.workflow_id).where(among(file.c.id, list(file_ids)))
-    return [Place(*row) for row in connection.execute(query.order_by(file.c.id))]
+    return [Place(*row) for row in connection.execute(_PLACES, {"ids": list(file_ids)})]
 
 
 def files_of_allocation(connection: sa.Connection, allocation_id: int) -> list[CataloguedFile]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -24,8 +25,21 @@ class Ids(sa.types.TypeDecorator[Sequence[int]]):
         return ids or [None]
 
 
+class Words(sa.types.TypeDecorator[Sequence[str]]):
+    """As `Ids`, of texts: tokens, names of files, targets."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: sa.Dialect) -> Any:
+        words = list(map(str, value or ()))
+        if dialect.name == "sqlite":
+            return msgspec.json.encode(words).decode()
+        return words or [None]
+
+
 class _Among(FunctionElement[bool]):
-    """`column IN (ids)`; see `among`. It has no type: SQLAlchemy makes `(…) = 1` of a Boolean, which no index answers."""
+    """`column IN (list)`; see `among`. It has no type: SQLAlchemy makes `(…) = 1` of a Boolean, which no index answers."""
 
     name = "among"
     type = sa.types.NULLTYPE  # type: ignore[assignment]
@@ -37,14 +51,23 @@ def among(column: sa.ColumnElement[Any], ids: Sequence[int] | None = None) -> sa
 
     Without `ids` the parameter is called "ids".
     """
-    given = sa.bindparam("ids", type_=Ids) if ids is None else sa.bindparam(None, list(ids), type_=Ids, unique=True)
-    return _Among(column, given)
+    return _Among(column, _given("ids", Ids, ids))
+
+
+def among_words(column: sa.ColumnElement[str], words: Sequence[str] | None = None) -> sa.ColumnElement[bool]:
+    """As `among`, for texts; the parameter is called "words"."""
+    return _Among(column, _given("words", Words, words))
+
+
+def _given(name: str, kind: type[Any], values: Sequence[Any] | None) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=kind) if values is None else sa.bindparam(None, values, type_=kind, unique=True)
 
 
 @compiles(_Among)
 def _among_json(element: _Among, compiler: Any, **options: Any) -> str:
     column, ids = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM json_each({ids}))"  # noqa: S608
+    value = "value" if isinstance(element.clauses.clauses[1].type, Words) else "CAST(value AS BIGINT)"
+    return f"{column} IN (SELECT {value} FROM json_each({ids}))"  # noqa: S608
 
 
 @compiles(_Among, "mysql", "mariadb")

@@ -27,9 +27,27 @@ class Standing(NamedTuple):
 
 def standings(connection: sa.Connection, entity: str, *where: sa.ColumnElement[bool]) -> list[Standing]:
     """Return the places of a kind of item at which something stands; `where` is on the table of counters."""
-    columns = (*(tally.c[name] for name in Place._fields), tally.c.number)
-    query = sa.select(*columns).where(tally.c.entity == entity, tally.c.number > 0, *where)
+    return _standings(connection, _standing(entity).where(*where))
+
+
+def in_states(connection: sa.Connection, entity: str, states: Sequence[str]) -> list[Standing]:
+    """Return the places at which something stands in one of these states."""
+    return _standings(connection, _standing_in(entity, tuple(map(str, states))))
+
+
+def _standings(connection: sa.Connection, query: sa.Select[Any]) -> list[Standing]:
     return [Standing(Place(*row[:-1]), row[-1]) for row in connection.execute(query)]
+
+
+@cache
+def _standing(entity: str) -> sa.Select[Any]:
+    columns = (*(tally.c[name] for name in Place._fields), tally.c.number)
+    return sa.select(*columns).where(tally.c.entity == entity, tally.c.number > 0)
+
+
+@cache
+def _standing_in(entity: str, states: tuple[str, ...]) -> sa.Select[Any]:
+    return _standing(entity).where(tally.c.state.in_(states))
 
 
 def ids(
@@ -86,5 +104,5 @@ def _at(entity: str, sited: bool, targeted: bool, newest: bool) -> sa.Select[int
 
 def oldest(connection: sa.Connection, entity: str, states: Sequence[str], limit: int, after: int = 0) -> list[int]:
     """Return the first ids in these states; `after`: behind this one."""
-    chosen = standings(connection, entity, tally.c.state.in_([str(state) for state in states]))
+    chosen = in_states(connection, entity, states)
     return ids(connection, entity, [(one.place, limit) for one in chosen], limit, after=after)

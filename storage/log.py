@@ -1,6 +1,7 @@
 """The event log: history, outbox and feed at once."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from storage.engine import among
 from storage.transaction import Tx
 
 event, cursor, parked = schema.event, schema.cursor, schema.parked
+_LOGGED = (event.c.id, event.c.at, event.c.type, event.c.body)
+_NEWEST = sa.select(sa.func.max(event.c.id))
 
 
 class Logged(NamedTuple):
@@ -37,11 +40,14 @@ class Parked(NamedTuple):
 
 def after(connection: sa.Connection, position: int, types: Iterable[type[Event]], limit: int) -> list[Logged]:
     """Return the next facts of these types behind `position`, in commit order."""
-    names = [kind.__name__ for kind in types]
-    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(
-        event.c.id > position, event.c.type.in_(names)
-    )
-    return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
+    query = _behind(tuple(kind.__name__ for kind in types))
+    return [_logged(row) for row in connection.execute(query, {"position": position, "most": limit})]
+
+
+@cache
+def _behind(types: tuple[str, ...]) -> sa.Select[Any]:
+    query = sa.select(*_LOGGED).where(event.c.id > sa.bindparam("position"), event.c.type.in_(types))
+    return query.order_by(event.c.id).limit(sa.bindparam("most"))
 
 
 def _logged(row: Any) -> Logged:
@@ -65,13 +71,13 @@ def position(connection: sa.Connection, subscriber: str) -> int | None:
 
 def last(connection: sa.Connection) -> int:
     """Return the id of the newest fact, also if it was compacted since; 0 if there never was one."""
-    newest = connection.execute(sa.select(sa.func.max(event.c.id))).scalar_one()
+    newest = connection.execute(_NEWEST).scalar_one()
     return reached(connection).event_id if newest is None else int(newest)
 
 
 def go_on_after(tx: Tx, identity: int) -> None:
     """Give no fact an id up to this one any more: whoever has heard of one must never see its id again."""
-    newest = tx.connection.execute(sa.select(sa.func.max(event.c.id))).scalar_one()
+    newest = tx.connection.execute(_NEWEST).scalar_one()
     if newest is None or identity > newest:
         row = {"type": "", "version": 0, "entity": "", "low": 0, "high": 0, "sender": "", "at": 0.0, "body": ""}
         tx.connection.execute(event.insert().values(id=identity, **row))
@@ -99,11 +105,16 @@ def starts(connection: sa.Connection, subscriber: str) -> int:
     return int(connection.execute(query).scalar_one_or_none() or 0)
 
 
+_ADVANCE = (
+    cursor.update()
+    .where(cursor.c.subscriber == sa.bindparam("name"), cursor.c.position < sa.bindparam("to"))
+    .values(position=sa.bindparam("to"), starts=0)
+)
+
+
 def advance(tx: Tx, subscriber: str, to: int) -> None:
     """Move the cursor forward, in the transaction of the effects."""
-    tx.connection.execute(
-        cursor.update().where(cursor.c.subscriber == subscriber, cursor.c.position < to).values(position=to, starts=0)
-    )
+    tx.connection.execute(_ADVANCE, {"name": subscriber, "to": to})
 
 
 def park(tx: Tx, subscriber: str, event_id: int, error: str, redelivery_s: list[float]) -> None:
@@ -144,14 +155,18 @@ def unpark(tx: Tx, subscriber: str, event_id: int) -> None:
     tx.connection.execute(parked.delete().where(parked.c.subscriber == subscriber, parked.c.event_id == event_id))
 
 
+_DUE = (
+    sa.select(*_LOGGED)
+    .join(parked, parked.c.event_id == event.c.id)
+    .where(parked.c.subscriber == sa.bindparam("name"), parked.c.next_at <= sa.bindparam("now"))
+    .order_by(event.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def due(connection: sa.Connection, subscriber: str, now: float, limit: int) -> list[Logged]:
     """Return parked facts whose pause is over."""
-    query = (
-        sa.select(event.c.id, event.c.at, event.c.type, event.c.body)
-        .join(parked, parked.c.event_id == event.c.id)
-        .where(parked.c.subscriber == subscriber, parked.c.next_at <= now)
-    )
-    return [_logged(row) for row in connection.execute(query.order_by(event.c.id).limit(limit))]
+    return [_logged(row) for row in connection.execute(_DUE, {"name": subscriber, "now": now, "most": limit})]
 
 
 def parked_facts(connection: sa.Connection, *, dead_only: bool = False) -> list[Parked]:
@@ -188,8 +203,6 @@ def drop(tx: Tx, parked_ids: list[int]) -> list[int]:
 
 def history(connection: sa.Connection, entity: str, item: int) -> list[Logged]:
     """Return every fact that moved one item, oldest first."""
-    query = sa.select(event.c.id, event.c.at, event.c.type, event.c.body).where(
-        event.c.entity == entity, event.c.low <= item, event.c.high >= item
-    )
+    query = sa.select(*_LOGGED).where(event.c.entity == entity, event.c.low <= item, event.c.high >= item)
     facts = (_logged(row) for row in connection.execute(query.order_by(event.c.id)))
     return [logged for logged in facts if item in logged.fact.ids]

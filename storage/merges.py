@@ -37,38 +37,55 @@ class Gathering(NamedTuple):
     load: Load
 
 
+_GATHERED = counters.summing(counters.FILE, ("workflow_id", "site"), tally.c.state == FileState.UNMERGED)
+_WAITS = (
+    file.c.state == FileState.UNMERGED,
+    file.c.workflow_id == sa.bindparam("owner"),
+    file.c.site == sa.bindparam("at"),
+)
+_WAITING = (
+    sa.select(file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at)
+    .join(job, job.c.id == file.c.job_id)
+    .where(*_WAITS)
+    .order_by(file.c.id)
+    .limit(sa.bindparam("most"))
+)
+_OLDEST = sa.select(file.c.created_at).where(*_WAITS).order_by(file.c.id).limit(1)
+_MEMBERS = (
+    sa.select(file.c.id, file.c.events, job.c.first_event).join(job, job.c.id == file.c.job_id).where(among(file.c.id))
+)
+_owner = job.alias("owner")
+_INPUTS = (
+    sa.select(merge_input.c.job_id, file.c.lfn, file.c.size, file.c.events, file.c.adler32)
+    .join(file, file.c.id == merge_input.c.file_id)
+    .join(_owner, _owner.c.id == file.c.job_id)
+    .where(among(merge_input.c.job_id), merge_input.c.live == 1)
+    .order_by(merge_input.c.job_id, _owner.c.first_event)
+)
+
+
 def gatherings(connection: sa.Connection) -> list[Gathering]:
     """Return all places where files wait to be merged."""
-    rows = counters.sums(connection, counters.FILE, ("workflow_id", "site"), tally.c.state == FileState.UNMERGED)
+    rows = connection.execute(_GATHERED)
     return [Gathering(row.workflow_id, row.site, Load(row.number, row.bytes, row.events)) for row in rows]
-
-
-def _waits(workflow_id: int, site: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (file.c.state == FileState.UNMERGED, file.c.workflow_id == workflow_id, file.c.site == site)
 
 
 def waiting(connection: sa.Connection, workflow_id: int, site: str, limit: int) -> list[Waiting]:
     """Return the files of a workflow that wait at a site, oldest first."""
-    query = (
-        sa.select(file.c.id, file.c.size, file.c.events, job.c.first_event, file.c.created_at)
-        .join(job, job.c.id == file.c.job_id)
-        .where(*_waits(workflow_id, site))
-    )
-    return [Waiting(*row) for row in connection.execute(query.order_by(file.c.id).limit(limit))]
+    given = {"owner": workflow_id, "at": site, "most": limit}
+    return [Waiting(*row) for row in connection.execute(_WAITING, given)]
 
 
 def oldest(connection: sa.Connection, workflow_id: int, site: str) -> float | None:
     """Return since when the first file of a workflow waits at a site (UTC epoch seconds), None if none does."""
-    first = sa.select(file.c.created_at).where(*_waits(workflow_id, site)).order_by(file.c.id).limit(1)
-    since: float | None = connection.execute(first).scalar_one_or_none()
+    since: float | None = connection.execute(_OLDEST, {"owner": workflow_id, "at": site}).scalar_one_or_none()
     return since
 
 
 def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], priority: int) -> list[int]:
     """Make a merge job for each bin and return their ids; raise StaleState if any member is taken."""
     every = [member for members in bins for member in members]
-    query = sa.select(file.c.id, file.c.events, job.c.first_event).join(job, job.c.id == file.c.job_id)
-    known = {row.id: row for row in tx.connection.execute(query.where(among(file.c.id, every)))}
+    known = {row.id: row for row in tx.connection.execute(_MEMBERS, {"ids": every})}
     first = next_id(tx.connection, job)
     ids = [first + n for n in range(len(bins))]
     common = {
@@ -111,15 +128,7 @@ def held(connection: sa.Connection, job_ids: list[int]) -> set[int]:
 
 def inputs(connection: sa.Connection, job_ids: list[int]) -> dict[int, list[Input]]:
     """Return the live members of merge jobs, in the order of their events."""
-    owner = job.alias("owner")
-    query = (
-        sa.select(merge_input.c.job_id, file.c.lfn, file.c.size, file.c.events, file.c.adler32)
-        .join(file, file.c.id == merge_input.c.file_id)
-        .join(owner, owner.c.id == file.c.job_id)
-        .where(among(merge_input.c.job_id, job_ids), merge_input.c.live == 1)
-        .order_by(merge_input.c.job_id, owner.c.first_event)
-    )
     found: dict[int, list[Input]] = defaultdict(list)
-    for job_id, *rest in connection.execute(query):
+    for job_id, *rest in connection.execute(_INPUTS, {"ids": job_ids}):
         found[job_id].append(Input(*rest))
     return dict(found)

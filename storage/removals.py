@@ -10,7 +10,7 @@ from domain.file import FILE_TABLE, FileKind, FileState
 from domain.job import JOB_TABLE, JobState
 from domain.transfer import TransferState
 from storage import attempts, counters, heads, schema
-from storage.engine import among
+from storage.engine import among, among_words
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -41,6 +41,30 @@ class Page(NamedTuple):
     after: int
 
 
+_successor = file.alias("successor")
+_EVIDENCE = sa.exists().where(
+    merge_input.c.file_id == file.c.id,
+    merge_input.c.live == 1,
+    _successor.c.job_id == merge_input.c.job_id,
+    _successor.c.kind == FileKind.MERGED,
+    _successor.c.state == FileState.CATALOGUED,
+    sa.exists().where(replica.c.file_id == _successor.c.id),
+    ~sa.exists().where(transfer.c.file_id == _successor.c.id, transfer.c.state.not_in(_ARRIVED)),
+)
+_MAY_GO = (
+    sa.select(file.c.id)
+    .where(
+        among(file.c.id),
+        sa.or_(
+            sa.and_(file.c.kind == FileKind.UNMERGED, file.c.state == FileState.MERGED, _EVIDENCE),
+            file.c.state == FileState.INVALID,
+            sa.and_(file.c.state == FileState.REMOVEFAILED, file.c.since <= sa.bindparam("refused_by")),
+        ),
+    )
+    .order_by(file.c.id)
+)
+
+
 def grant(tx: Tx, limit: int, after: int = 0) -> Page:
     """Grant the deletion of unmerged files among the next `limit` that might go.
 
@@ -48,44 +72,36 @@ def grant(tx: Tx, limit: int, after: int = 0) -> Page:
     a verified copy; an invalid one may go at once, its events are produced again. Those that may not go yet are not looked
     at again before all others were: however many wait for their delivery, a look costs the same.
     """
-    successor = file.alias("successor")
-    unserved = sa.exists().where(transfer.c.file_id == successor.c.id, transfer.c.state.not_in(_ARRIVED))
-    evidence = sa.exists().where(
-        merge_input.c.file_id == file.c.id,
-        merge_input.c.live == 1,
-        successor.c.job_id == merge_input.c.job_id,
-        successor.c.kind == FileKind.MERGED,
-        successor.c.state == FileState.CATALOGUED,
-        sa.exists().where(replica.c.file_id == successor.c.id),
-        ~unserved,
-    )
     states = (FileState.MERGED, FileState.INVALID, FileState.REMOVEFAILED)
     page = heads.oldest(tx.connection, counters.FILE, states, limit, after)
-    query = sa.select(file.c.id).where(
-        among(file.c.id, page),
-        sa.or_(
-            sa.and_(file.c.kind == FileKind.UNMERGED, file.c.state == FileState.MERGED, evidence),
-            file.c.state == FileState.INVALID,
-            sa.and_(file.c.state == FileState.REMOVEFAILED, file.c.since <= tx.now - AGAIN_S),
-        ),
-    )
-    ids = list(tx.connection.execute(query.order_by(file.c.id)).scalars())
+    given = {"ids": page, "refused_by": tx.now - AGAIN_S}
+    ids = list(tx.connection.execute(_MAY_GO, given).scalars()) if page else []
     moved = move(tx, file, FILE_TABLE, e.FilesRemoving(ids=ids), tries=0) if ids else []
     return Page(moved, page[-1] if len(page) == limit else 0)
 
 
+_GRANTED = (
+    sa.select(file.c.id, file.c.lfn, file.c.site, file.c.tries)
+    .where(file.c.state == FileState.REMOVING)
+    .order_by(file.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def granted(connection: sa.Connection, limit: int) -> list[Removal]:
     """Return deletions that are granted and not confirmed."""
-    query = sa.select(file.c.id, file.c.lfn, file.c.site, file.c.tries).where(file.c.state == FileState.REMOVING)
-    return [Removal(*row) for row in connection.execute(query.order_by(file.c.id).limit(limit))]
+    return [Removal(*row) for row in connection.execute(_GRANTED, {"most": limit})]
+
+
+_FORGET_COPIES = replica.delete().where(among(replica.c.file_id))
+_OWNERS = sa.select(file.c.job_id).where(among(file.c.id)).distinct()
 
 
 def removed(tx: Tx, ids: list[int]) -> None:
     """They are gone; a job with nothing left anywhere is cleaned."""
     moved = move(tx, file, FILE_TABLE, e.FilesRemoved(ids=ids))
-    tx.connection.execute(replica.delete().where(among(replica.c.file_id, moved)))
-    owners = sa.select(file.c.job_id).where(among(file.c.id, moved)).distinct()
-    _clean(tx, list(tx.connection.execute(owners).scalars()))
+    tx.connection.execute(_FORGET_COPIES, {"ids": moved})
+    _clean(tx, list(tx.connection.execute(_OWNERS, {"ids": moved}).scalars()))
 
 
 def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
@@ -98,9 +114,12 @@ def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:
         move(tx, file, FILE_TABLE, e.FileRemovalsFailed(ids=over, reason=reason))
 
 
+_KNOWN = sa.select(file.c.lfn).where(among_words(file.c.lfn))
+
+
 def registered(connection: sa.Connection, lfns: Sequence[str]) -> set[str]:
     """Return which of the names the catalogue knows: what it knows is never removed as left over."""
-    return set(connection.execute(sa.select(file.c.lfn).where(file.c.lfn.in_(list(lfns)))).scalars())
+    return set(connection.execute(_KNOWN, {"words": lfns}).scalars())
 
 
 def clean_jobs(tx: Tx, limit: int, after: int = 0) -> Page:
@@ -109,12 +128,17 @@ def clean_jobs(tx: Tx, limit: int, after: int = 0) -> Page:
     return Page(_clean(tx, page), page[-1] if len(page) == limit else 0)
 
 
+_SMALL_LEFT = sa.exists().where(
+    file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED
+)
+_DIRECTORY_LEFT = sa.exists().where(
+    attempt.c.job_id == job.c.id, sa.or_(attempt.c.cleaned.is_(None), attempt.c.cleaned == attempts.OUTPUT_LEFT)
+)
+_NOTHING_LEFT = sa.select(job.c.id).where(
+    among(job.c.id), job.c.state == JobState.SUCCESS, ~_SMALL_LEFT, ~_DIRECTORY_LEFT
+)
+
+
 def _clean(tx: Tx, job_ids: list[int]) -> list[int]:
-    small = sa.exists().where(
-        file.c.job_id == job.c.id, file.c.kind == FileKind.UNMERGED, file.c.state != FileState.REMOVED
-    )
-    left = sa.or_(attempt.c.cleaned.is_(None), attempt.c.cleaned == attempts.OUTPUT_LEFT)
-    directory = sa.exists().where(attempt.c.job_id == job.c.id, left)
-    query = sa.select(job.c.id).where(among(job.c.id, job_ids), job.c.state == JobState.SUCCESS, ~small, ~directory)
-    ids = list(tx.connection.execute(query).scalars())
+    ids = list(tx.connection.execute(_NOTHING_LEFT, {"ids": job_ids}).scalars()) if job_ids else []
     return move(tx, job, JOB_TABLE, e.JobsCleaned(ids=ids)) if ids else []

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from domain import events as e
 from domain.transfer import TRANSFER_TABLE, TransferState
 from storage import bulk, counters, schema
+from storage.engine import among
 from storage.moves import move
 from storage.transaction import Tx
 
@@ -32,12 +33,14 @@ class Transfer(NamedTuple):
     reason: str
 
 
+_TASKS = sa.select(transfer.c.file_id, transfer.c.destination).where(among(transfer.c.file_id))
+
+
 def want(tx: Tx, wanted: Sequence[tuple[int, str, str]]) -> None:
     """Ask for files at destinations: (file id, source site, destination site); a task that exists is left alone."""
-    known = sa.select(transfer.c.file_id, transfer.c.destination).where(
-        transfer.c.file_id.in_([row[0] for row in wanted])
-    )
-    present = {tuple(row) for row in tx.connection.execute(known)}
+    if not wanted:
+        return
+    present = {tuple(row) for row in tx.connection.execute(_TASKS, {"ids": [row[0] for row in wanted]})}
     new = [row for row in wanted if (row[0], row[2]) not in present and row[1] != row[2]]
     if not new:
         return
@@ -164,6 +167,43 @@ def quarantine(tx: Tx, task: Transfer, reason: str) -> bool:
     return _same(tx, task) and bool(
         move(tx, transfer, TRANSFER_TABLE, e.TransfersQuarantined(ids=[task.id], reason=reason))
     )
+
+
+STOPPED = (TransferState.PARKED, TransferState.QUARANTINED)
+"""What waits for a person."""
+RETRIED = (*STOPPED, TransferState.WAITING)
+CANCELLED = TRANSFER_TABLE.moves[e.TransfersCancelled].sources
+"""What an operator may have tried once more, and what he may give up."""
+
+
+def stuck(connection: sa.Connection) -> dict[tuple[TransferState, str], int]:
+    """Return how many tasks wait for a person, by state and destination."""
+    found = counters.sums(connection, counters.TRANSFER, ("state", "site"), tally.c.state.in_(STOPPED))
+    return {(TransferState(row.state), row.site): row.number for row in found}
+
+
+def chosen(
+    connection: sa.Connection, states: Sequence[TransferState], ids: Sequence[int], destination: str = ""
+) -> list[int]:
+    """Return which of these tasks are in one of the states; without ids all to a destination that wait for a person."""
+    stopped = sa.and_(transfer.c.destination == destination, transfer.c.state.in_(STOPPED))
+    which = among(transfer.c.id, ids) if ids else stopped
+    query = sa.select(transfer.c.id).where(which, transfer.c.state.in_(states)).order_by(transfer.c.id)
+    return list(connection.execute(query).scalars())
+
+
+def again(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    """Try tasks that were stopped once more, now."""
+    event = e.TransfersWaiting(ids=ids, until=tx.now, reason=reason)
+    return move(tx, transfer, TRANSFER_TABLE, event, wake_at=tx.now)
+
+
+def cancel(tx: Tx, ids: list[int], reason: str) -> list[int]:
+    """Nobody wants these files there any more; what lies there is not touched."""
+    moved = move(tx, transfer, TRANSFER_TABLE, e.TransfersCancelled(ids=ids, reason=reason), wake_at=None)
+    owners = sa.select(transfer.c.file_id).where(among(transfer.c.id, moved)).distinct()
+    counters.delivered(tx, list(tx.connection.execute(owners).scalars()), 1)
+    return moved
 
 
 def next_wake(connection: sa.Connection) -> float | None:

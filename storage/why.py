@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,10 +26,10 @@ from domain.explain import (
 from domain.explain_site import SiteSight, explain_site
 from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
-from domain.matching import Candidate, Place, wait_reason
+from domain.matching import shut, wait_reason
 from domain.obstacles import fact_parked
 from domain.transfer import TransferState
-from storage import counters, heads, jobs, schema, views, workflows
+from storage import counters, heads, schema, sites, views, workflows
 from storage.views import FileView, JobRow, TransferView, Unknown
 from storage.workflows import Workflow
 
@@ -36,6 +37,8 @@ allocation, job, attempt, file = schema.allocation, schema.job, schema.attempt, 
 transfer, alert, event, parked, tally = schema.transfer, schema.alert, schema.event, schema.parked, schema.tally
 
 KINDS = ("job", "workflow", "request", "file", "transfer", "site")
+_SILENT = ("submission-silent", "status-silent")
+"""Codes of the alerts that a target does not answer the submitter, or the tracker."""
 _UNFINISHED = tuple(state for state in TransferState if state not in ARRIVED)
 _IN_FLIGHT = (TransferState.MOVING, TransferState.LANDED)
 _APART = (JobState.SUCCESS, JobState.CLEANED, JobState.KILLED, JobState.EXHAUSTED, JobState.QUEUED)
@@ -91,17 +94,6 @@ def number(kind: str, text: str) -> int:
     return int(text)
 
 
-def places(connection: sa.Connection, settings: Settings) -> list[Place]:
-    """Return the targets that take work with their free places by job type."""
-    load = jobs.loads(connection)
-    return [
-        Place(name, at, {kind: getattr(target.limits, kind) - load[name, kind] for kind in JobType})
-        for at, site in settings.sites.items()
-        for name, target in site.targets.items()
-        if site.enabled and target.enabled
-    ]
-
-
 def paces(settings: Settings, target: str = "") -> dict[str, float]:
     """Return the longest time between two looks of each actor, in seconds."""
     polls = [
@@ -141,7 +133,6 @@ class _Look:
         live = self.connection.execute(
             sa.select(attempt.c.batch_id, attempt.c.node).where(attempt.c.job_id == row.id, attempt.c.live == 1)
         ).one_or_none()
-        candidate = Candidate(row.id, JobType(row.type), frozenset(owner.spec.sites), row.pinned)
         queued = row.state == JobState.QUEUED
         cause = sa.select(attempt.c.cause).where(attempt.c.job_id == row.id).order_by(attempt.c.number.desc()).limit(1)
         return JobSight(
@@ -157,7 +148,7 @@ class _Look:
             node=live.node if live else "",
             workflow=owner.name,
             workflow_state=owner.state,
-            queue=wait_reason(candidate, places(self.connection, self.settings)) if queued else "",
+            queue=self._queue_word(owner, JobType(row.type), row.pinned) if queued else "",
             silent=self._silent(target),
             wall_s=owner.spec.resources.wall_s,
             output=self._output(row),
@@ -173,8 +164,8 @@ class _Look:
         return None if identity is None else self.file(identity)
 
     def _silent(self, target: str) -> str:
-        where = (alert.c.code == "target-silent", alert.c.subject == target, alert.c.closed_at.is_(None))
-        return self.connection.execute(sa.select(alert.c.text).where(*where)).scalar() or ""
+        where = (alert.c.code.in_(_SILENT), alert.c.subject == target, alert.c.closed_at.is_(None))
+        return "; ".join(self.connection.execute(sa.select(alert.c.text).where(*where).order_by(alert.c.id)).scalars())
 
     # ------------------------------------------------------------ files
     def file(self, name: int | str) -> Explanation:
@@ -279,10 +270,23 @@ class _Look:
         return dict(groups), verdicts
 
     def _queued(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
-        free = places(self.connection, self.settings)
         for place, count in self._standings(owner, (JobState.QUEUED,)):
-            candidate = Candidate(0, JobType(place.type), frozenset(owner.spec.sites), place.site or None)
-            yield self._sample(owner, JobState.QUEUED, place.type, queue=wait_reason(candidate, free)), count
+            word = self._queue_word(owner, JobType(place.type), place.site or None)
+            yield self._sample(owner, JobState.QUEUED, place.type, queue=word), count
+
+    def _queue_word(self, owner: Workflow, kind: JobType, pinned: str | None) -> str:
+        """Return why the queue does not release such jobs of a workflow: as the queue itself sees it."""
+        if braked := sites.braked(self.connection):
+            return braked
+        if hold := sites.held_request(self.picture.controls, owner):
+            return f"held: request {owner.request} is held ({hold.words})"
+        return wait_reason(sites.candidate(0, kind, owner.spec, pinned), self.picture.places)
+
+    @cached_property
+    def picture(self) -> sites.Picture:
+        """Every target as the queue sees it."""
+        record = sites.record(self.connection, self.settings, self.now)
+        return sites.survey(self.connection, self.settings, workflows.load(self.connection), self.now, record)
 
     def _jobs(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
         for place, count in self._standings(owner, _BLOCKED):
@@ -339,19 +343,18 @@ class _Look:
         if name not in self.settings.sites:
             raise views.unknown("site", name, list(self.settings.sites))
         settings = self.settings.sites[name]
-        free = {
-            place.target: dict(place.free) for place in places(self.connection, self.settings) if place.site == name
-        }
+        mine = [place for place in self.picture.places if place.site == name]
         sight = SiteSight(
             name=name,
-            enabled=settings.enabled,
             targets=list(settings.targets),
-            free={target: sum(max(count, 0) for count in free[target].values()) for target in free},
+            free={place.target: sum(max(count, 0) for count in place.free.values()) for place in mine},
+            closed={place.target: text for place in mine if (text := shut(place))},
             silent={target: text for target in settings.targets if (text := self._silent(target))},
             next_s=paces(self.settings),
         )
-        state = "enabled" if settings.enabled else "disabled"
-        return self._answer(f"site:{name}", state, self.now, explain_site(sight, self.now))
+        mode, since = sites.mode(self.picture.controls, name)
+        state = str(mode) if settings.enabled else "disabled"
+        return self._answer(f"site:{name}", state, since or self.now, explain_site(sight, self.now))
 
     # ------------------------------------------------------------ all
     def _parked(self, verdict: Verdict, entity: str, item: int) -> Verdict:

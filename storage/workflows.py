@@ -1,6 +1,7 @@
 """Workflows: what was asked for."""
 
 import hashlib
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,18 +86,26 @@ def add(
 
 def load(connection: sa.Connection, *states: WorkflowState) -> dict[int, Workflow]:
     """Return workflows by id; all of them if no state is named."""
+    return {row.id: _workflow(row) for row in connection.execute(_in_states(states))}
+
+
+@cache
+def _in_states(states: tuple[WorkflowState, ...]) -> sa.Select[Any]:
     query = sa.select(workflow).order_by(workflow.c.id)
-    if states:
-        query = query.where(workflow.c.state.in_(states))
-    return {row.id: _workflow(row) for row in connection.execute(query)}
+    return query.where(workflow.c.state.in_(states)) if states else query
 
 
 def _workflow(row: sa.Row[*tuple[Any, ...]]) -> Workflow:
-    spec = msgspec.json.decode(row.spec, type=WorkflowSpec)
-    state = WorkflowState(row.state)
+    spec, state = _spec(row.spec), WorkflowState(row.state)
     return Workflow(
         row.id, row.name, row.manager, row.request, spec, row.sandbox, state, row.intake_open, row.reason, row.since
     )
+
+
+@lru_cache(maxsize=1000)
+def _spec(text: str) -> WorkflowSpec:
+    """A specification never changes and is asked for with every batch of jobs."""
+    return msgspec.json.decode(text, type=WorkflowSpec)
 
 
 def open_intake(tx: Tx, workflow_ids: list[int]) -> None:
@@ -116,16 +125,22 @@ def resume_completed(tx: Tx, which: sa.ColumnElement[bool], reason: str) -> None
         move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsResumed(ids=ids, reason=reason))
 
 
+_MORE_COMES = sa.select(
+    workflow.c.intake_open,
+    sa.exists().where(allocation.c.workflow_id == workflow.c.id, allocation.c.state == AllocationState.ACTIVE),
+).where(workflow.c.id == sa.bindparam("owner"))
+
+
+_UNFINISHED = counters.counting(
+    counters.JOB, UNFINISHED, tally.c.workflow_id == sa.bindparam("owner"), tally.c.type == JobType.PROCESSING
+)
+
+
 def processing_over(connection: sa.Connection, workflow_id: int) -> bool:
     """Whether no more small files will come: intake closed, all ranges cut, every processing job beyond its last attempt."""
-    intake = connection.execute(sa.select(workflow.c.intake_open).where(workflow.c.id == workflow_id)).scalar_one()
-    if intake:
+    if any(connection.execute(_MORE_COMES, {"owner": workflow_id}).one()):
         return False
-    uncut = sa.exists().where(allocation.c.workflow_id == workflow_id, allocation.c.state == AllocationState.ACTIVE)
-    if connection.execute(sa.select(uncut)).scalar_one():
-        return False
-    ours = (tally.c.workflow_id == workflow_id, tally.c.type == JobType.PROCESSING)
-    return counters.items(connection, counters.JOB, UNFINISHED, *ours) == 0
+    return connection.execute(_UNFINISHED, {"owner": workflow_id}).scalar_one() == 0
 
 
 _DELIVERED = (
@@ -139,6 +154,14 @@ _DELIVERED = (
 
 def complete_finished(tx: Tx) -> list[int]:
     """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
+    ids = list(tx.connection.execute(_OVER).scalars())
+    if not ids:
+        return []
+    counters.purge(tx, ids)
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids))
+
+
+def _over() -> sa.Select[int]:
     ended = (AllocationState.REPORTED, AllocationState.REVOKED)
     open_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id, allocation.c.state.not_in(ended))
     any_range = sa.exists().where(allocation.c.workflow_id == workflow.c.id)
@@ -147,15 +170,13 @@ def complete_finished(tx: Tx) -> list[int]:
         sa.and_(tally.c.entity == counters.TRANSFER, tally.c.state.not_in(_DELIVERED)),
     )
     busy = sa.select(tally.c.workflow_id).where(left, tally.c.number > 0)
-    done = sa.select(workflow.c.id).where(
+    return sa.select(workflow.c.id).where(
         workflow.c.state == WorkflowState.ACTIVE, ~workflow.c.intake_open, any_range, ~open_range,
         workflow.c.id.not_in(busy),
     )  # fmt: skip
-    ids = list(tx.connection.execute(done).scalars())
-    if not ids:
-        return []
-    counters.purge(tx, ids)
-    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids))
+
+
+_OVER = _over()
 
 
 def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[int]:
@@ -189,13 +210,14 @@ def close_intake(tx: Tx, manager: str) -> None:
     tx.connection.execute(workflow.update().where(workflow.c.manager == manager).values(intake_open=False))
 
 
+_OWN_DONE = (
+    sa.select(allocation.c.id)
+    .join(workflow, workflow.c.id == allocation.c.workflow_id)
+    .where(workflow.c.manager == "", allocation.c.state == AllocationState.DONE)
+)
+
+
 def settle_own(tx: Tx) -> None:
     """Workflows without a manager have nobody to report to: their finished ranges are reported at once."""
-    query = sa.select(allocation.c.id).join(workflow, workflow.c.id == allocation.c.workflow_id)
-    ids = list(
-        tx.connection.execute(
-            query.where(workflow.c.manager == "", allocation.c.state == AllocationState.DONE)
-        ).scalars()
-    )
-    if ids:
+    if ids := list(tx.connection.execute(_OWN_DONE).scalars()):
         move(tx, allocation, ALLOCATION_TABLE, e.AllocationsReported(ids=ids, reason="no manager to tell"))

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from domain.report import Heartbeat
 from storage.views import AlertView, AttemptView, Cause, LetterView, ParkedView, SiteJobs, Totals, WorkflowView
 from supervisors import ActorSnapshot
 from supervisors.snapshot import DeadLetterCount
@@ -121,3 +122,16 @@ class Compaction(_Answer, frozen=True, kw_only=True):
     bytes: int
     held_by: str
     dry_run: bool
+
+
+class JobLog(_Answer, frozen=True, kw_only=True):
+    """The end of the log of a job's last attempt; `log_bytes` is how long all of it is. `heartbeat`: of one that runs."""
+
+    job: int
+    state: str
+    attempt: int
+    node: str
+    running: bool
+    text: str
+    log_bytes: int
+    heartbeat: Heartbeat | None

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from actors.admin_pages.answers import Status
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.reading import WELL, status
+from backends.batch.asking import Asking, Traffic
 from backends.channel.base import ChannelState
 from supervisors import SystemSnapshot
 
@@ -23,7 +24,15 @@ async def metrics(desk: Desk, request: web.Request) -> web.Response:
     seen, snapshot = await status(desk, request), desk.system.snapshot()
     registry = CollectorRegistry()
     registry.register(
-        _Seen([*_work(seen), *_process(seen, snapshot), *_actors(snapshot), *_hosts(desk.world.hosts.states())])
+        _Seen(
+            [
+                *_work(seen),
+                *_process(seen, snapshot),
+                *_actors(snapshot),
+                *_hosts(desk.world.hosts.states()),
+                *_asked(desk),
+            ]
+        )
     )
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
@@ -94,6 +103,22 @@ def _actors(snapshot: SystemSnapshot) -> Iterator[Metric]:
     yield _gauge("actor_handler_p99_seconds", "Slow handlers of late", ["actor"], each("p99"))
     yield _counter("actor_handled", "Messages handled", ["actor"], each("handled"))
     yield _counter("actor_restarts", "Restarts", ["actor"], each("restarts"))
+
+
+def asked(desk: Desk) -> dict[str, Traffic]:
+    """Return what each target has asked of its site, by target; of those that ask at all."""
+    found = desk.world.batches.items()
+    return {target: batch.traffic() for target, batch in found if isinstance(batch, Asking)}
+
+
+def _asked(desk: Desk) -> Iterator[Metric]:
+    """How much each site is asked for each of its targets."""
+    sites = {target: site for target, (site, _) in desk.world.targets().items()}
+    counted = [([sites.get(target, ""), target], traffic) for target, traffic in asked(desk).items()]
+    names = ["site", "target"]
+    yield _counter("target_calls", "Calls to the site", names, [(where, float(one.calls)) for where, one in counted])
+    hour = [(where, float(one.calls_last_hour)) for where, one in counted]
+    yield _gauge("target_calls_last_hour", "Calls to the site within the last hour", names, hour)
 
 
 def _hosts(hosts: list[ChannelState]) -> Iterator[Metric]:

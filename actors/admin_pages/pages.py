@@ -8,8 +8,9 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from actors.admin_pages import reading
+from actors.admin_pages import controlling, reading
 from actors.admin_pages.desk import Desk
+from actors.admin_pages.metrics import asked
 from actors.admin_pages.words import FILTERS
 from domain.file import FileState
 from domain.job import JobState
@@ -54,7 +55,7 @@ async def overview(desk: Desk, request: web.Request, may_act: bool) -> str:
     present = {word for row in status.sites for word in row.states}
     states = [str(word) for word in JobState if word in present]
     shown = {"status": status, "failures": failures, "states": states, "flows": flows, "tree": tree(desk)}
-    shown["hosts"] = desk.world.hosts.states()
+    shown["hosts"], shown["asked"] = desk.world.hosts.states(), asked(desk)
     return _render("overview.html", desk, request, may_act, LIVE_S, **shown)
 
 
@@ -107,6 +108,15 @@ async def why(desk: Desk, request: web.Request, may_act: bool) -> str:
     return _render("why.html", desk, request, may_act, found=await reading.why(desk, request))
 
 
+async def sites(desk: Desk, request: web.Request, may_act: bool) -> str:
+    shown: dict[str, Any] = {
+        "sites": await controlling.sites(desk, request),
+        "said": await controlling.controls(desk, request),
+        "asked": asked(desk),
+    }
+    return _render("sites.html", desk, request, may_act, **shown)
+
+
 async def failures(desk: Desk, request: web.Request, may_act: bool) -> str:
     found = await reading.failures(desk, request)
     return _render("failures.html", desk, request, may_act, STILL_S, failures=found)
@@ -130,6 +140,7 @@ PAGES: dict[str, Page] = {
     "/files/{id}": file,
     "/actors/{name}": actor,
     "/why/{subject:.+}": why,
+    "/sites": sites,
     "/failures": failures,
     "/dead-letters": dead_letters,
     "/audit": audit,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from actors.admin_pages import acting, log, reading
+from actors.admin_pages import acting, controlling, failing, log, moving, reading, tailing
 from actors.admin_pages.answers import (
     ActorChanged,
     Actors,
@@ -15,6 +15,7 @@ from actors.admin_pages.answers import (
     DeadLetters,
     Done,
     Failures,
+    JobLog,
     LettersDone,
     Status,
     Submitted,
@@ -34,6 +35,7 @@ from actors.admin_pages.bodies import (
     Retry,
     Submission,
 )
+from actors.admin_pages.controlling import ControlsDone, Say, Unsay
 from actors.admin_pages.desk import Desk
 from actors.messages import Draining
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
@@ -45,9 +47,11 @@ from storage.views import (
     FileView,
     JobRow,
     JobView,
+    TransferView,
     WorkflowDetail,
     WorkflowView,
 )
+from storage.views.sites import ControlView, SiteView
 from storage.why import Explanation
 from supervisors import ActorSnapshot
 
@@ -82,6 +86,10 @@ FILES = {
 
 MESSAGES = {"type": "types, comma-separated", "sender": "who wrote them", "before": "older than this id", **LIMIT}
 
+TRANSFERS = {"state": "states, comma-separated", **LIMIT}
+
+TAIL = {"bytes": "so much of the end, 1 to 1048576"}
+
 API = "/api/v1"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/status", reading.status, "Everything at a glance", Status),
@@ -89,6 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/workflows/{name}", reading.workflow, "One workflow: ledger, failures, history", WorkflowDetail),
     Route("GET", "/jobs", reading.jobs, "Jobs, newest first", list[JobRow], query=JOBS),
     Route("GET", "/jobs/{id}", reading.job, "One job: attempts, inputs, files, history", JobView),
+    Route("GET", "/jobs/{id}/log", tailing.job_log, "The end of a job's log, live while it runs", JobLog, query=TAIL),
     Route(
         "GET", "/why/{subject:.+}", reading.why, "What a job, workflow, file, transfer or site waits for", Explanation
     ),
@@ -100,9 +109,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/alerts", reading.alerts, "Open alerts, newest first", list[AlertView]),
     Route("GET", "/dead-letters", reading.dead_letters, "What could not be handled", DeadLetters),
     Route("GET", "/drain", reading.draining, "What is still under way while the agent drains", Draining),
+    Route("GET", "/sites", controlling.sites, "Sites and targets: modes, breakers, records, limits", list[SiteView]),
+    Route("GET", "/controls", controlling.controls, "Holds, modes and trust in force", list[ControlView]),
     Route("GET", "/datasets", reading.datasets, "Datasets of the local catalogue", list[DatasetView]),
     Route("GET", "/files", reading.files, "Files, newest first", list[FileRow], query=FILES),
     Route("GET", "/files/{id}", reading.file, "One file: copies, parents, transfers, history", FileView),
+    Route("GET", "/transfers", moving.transfers, "Transfers, newest first", list[TransferView], query=TRANSFERS),
+    Route("POST", "/transfers/retry", moving.retry, "Try parked or quarantined ones once more", Done, moving.Choice),
+    Route("POST", "/transfers/cancel", moving.cancel, "Give transfers up for good", Done, moving.Choice),
     Route("GET", "/messages", log.listed, "Facts of the event log, newest first", list[MessageView], query=MESSAGES),
     Route("GET", "/messages/count", log.counts, "Facts by type, kept and compacted", list[TypeCount]),
     Route("GET", "/messages/history/{entity}/{id}", log.history, "All that moved one item", HistoryView),
@@ -111,11 +125,17 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/workflows", acting.submit, "Take on a workflow", Submitted, Submission),
     Route("POST", "/workflows/{name}/hold", acting.hold, "Release no more jobs of a workflow", Done, Hold),
     Route("POST", "/workflows/{name}/release", acting.release, "Release them again", Done, Hold),
+    Route("GET", "/nodes", failing.nodes, "Nodes that get no jobs", list[failing.NodeView]),
+    Route("POST", "/nodes/exclude", failing.exclude, "Give a node no jobs", failing.NodeChanged, failing.Exclude),
+    Route("POST", "/nodes/allow", failing.allow, "Give it jobs again", failing.NodeChanged, failing.Allow),
+    Route("POST", "/workflows/{name}/revert", failing.revert, "Forget what its jobs needed more of", Done, Plain),
     Route("POST", "/jobs/retry", acting.retry, "Reopen jobs, or end their back-off now", Done, Retry),
     Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Done, Kill),
     Route("POST", "/dead-letters/replay", acting.replay, "Hand dead letters out again", LettersDone, Letters),
     Route("POST", "/dead-letters/drop", acting.drop, "Forget dead letters for good", LettersDone, Letters),
     Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),
+    Route("POST", "/controls", controlling.control, "Hold, set the mode of, or trust something", ControlsDone, Say),
+    Route("POST", "/controls/lift", controlling.lift, "Take that back", ControlsDone, Unsay),
     Route("POST", "/messages", log.publish, "Tell something to whoever follows Published", Told, Publish),
     Route("POST", "/messages/remove", log.remove, "Remove published facts for good", Told, Remove),
     Route(

@@ -5,12 +5,25 @@ from datetime import UTC, datetime
 
 BAD = frozenset(
     {"failed", "exhausted", "lost", "paused", "parked", "quarantined", "invalid", "removefailed", "error", "critical",
-     "stopped", "backing-off", "aborted", "revoked", "blocked", "refused"}
+     "stopped", "backing-off", "aborted", "revoked", "blocked", "refused", "down"}
 )  # fmt: skip
 GOOD = frozenset(
     {"success", "cleaned", "completed", "catalogued", "safe", "idle", "busy", "running", "active", "enabled", "open"}
 )
-WARNED = frozenset({"warning", "cooloff", "waiting", "disabled", "killed"})
+WARNED = frozenset(
+    {
+        "warning",
+        "cooloff",
+        "waiting",
+        "disabled",
+        "killed",
+        "drain",
+        "drain-merge",
+        "drain-processing",
+        "test",
+        "half-open",
+    }
+)
 
 
 def tone(word: str) -> str:

@@ -73,13 +73,17 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to submit: `spec` is the runtime's job specification (runtime/spec.py), JSON-ready."""
+    """One attempt to submit: `spec` is the runtime's job specification (runtime/spec.py), JSON-ready.
+
+    `avoid_nodes` must not run it, where the batch system can be told so; others ignore them.
+    """
 
     token: str
     spec: dict[str, Any]
     cores: int = 1
     memory_mb: int = 2000
     wall_s: int = 86400
+    avoid_nodes: tuple[str, ...] = ()
 
 
 class BatchError(Exception):
@@ -125,6 +129,9 @@ class BatchSystem(Protocol):
 
         One that has not begun is prevented from ever beginning, also if the batch system has forgotten it.
         """
+
+    async def release(self, tokens: Sequence[str]) -> None:
+        """Let attempts that are held wait for a slot again; repeatable, others are skipped. `poll` shows what came of it."""
 
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         """Return the raw reports (JSON) of ended attempts; a token without a report is missing in the answer."""

@@ -65,7 +65,7 @@ batch_name = {label}
 +ProdAgentLabel = "{label}"
 +ProdAgentPlace = $(place)
 periodic_remove = (JobStatus == 1 && NumJobStarts > 0) || (JobStatus == 2 && time() - EnteredCurrentStatus > {wall_s})
-{extra}
+{requirements}{extra}
 queue place in ({places})
 """
 """A job that was evicted is removed instead of started again: what runs again is decided by the agent."""
@@ -138,6 +138,7 @@ class Condor:
             cores=job.cores,
             memory_mb=job.memory_mb,
             wall_s=job.wall_s + WALL_MARGIN_S,
+            requirements=_elsewhere(job.avoid_nodes),
             extra="\n".join(self._settings.submit_lines),
             places="{places}",
         )
@@ -189,6 +190,15 @@ class Condor:
 
     def cancellation(self, ids: Sequence[str]) -> list[str]:
         return ["condor_rm", *self._where, *ids]
+
+    def release(self, ids: Sequence[str]) -> list[str]:
+        return ["condor_release", *self._where, *ids]
+
+
+def _elsewhere(nodes: Sequence[str]) -> str:
+    """Return the line that keeps a job from nodes; one of the target's own lines replaces it."""
+    unlike = " && ".join(f'(Machine != "{name}")' for name in nodes)
+    return f"requirements = {unlike}\n" if nodes else ""
 
 
 def _option(name: str, value: str) -> list[str]:

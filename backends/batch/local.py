@@ -29,9 +29,9 @@ from backends.batch.base import (
     Verdict,
 )
 from backends.batch.local_journal import LocalJournal
-from backends.batch.watching import Glimpse, heartbeat
+from backends.batch.watching import Glimpse, seen
 from runtime.attempt import remove
-from runtime.desk import glimpse
+from runtime.glimpse import glimpse
 from runtime.spool import Spool
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -94,6 +94,9 @@ class LocalBatch:
     async def cancel(self, tokens: Sequence[str]) -> None:
         if await self._do(lambda: self._cancel(tokens)):
             await self._wake()
+
+    async def release(self, tokens: Sequence[str]) -> None:
+        """Nothing is ever held here."""
 
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         return await self._do(lambda: self._fetch(tokens))
@@ -225,8 +228,7 @@ class LocalBatch:
         shown = {}
         for attempt in known:
             if attempt.state is BatchState.RUNNING:
-                beat, log = glimpse(self._where.job(attempt.batch, attempt.token), tail)
-                shown[attempt.token] = Glimpse(heartbeat(beat), (log or "").encode())
+                shown[attempt.token] = seen(*glimpse(self._where.job(attempt.batch, attempt.token), tail))
         return shown
 
     def _clean(self, tokens: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from backends.batch.asking import Traffic, together
 from backends.batch.base import (
     BatchError,
     BatchState,
@@ -31,7 +32,7 @@ from backends.batch.pilot_desk import Desk, DeskHere, DeskThere
 from backends.batch.pilot_fleet import Fleet
 from backends.batch.pilot_view import Followed, PilotView
 from backends.batch.scheduler import SiteSettings
-from backends.batch.watching import Glimpse, heartbeat
+from backends.batch.watching import Glimpse, seen
 from backends.channel.hosts import Hosts
 from backends.channel.local import LOCAL
 from runtime.pilot import MARGIN_S
@@ -84,7 +85,7 @@ class PilotBatch:
         inner: Callable[[Mapping[str, Any]], BatchSystem],
     ) -> None:
         self._settings = settings
-        self._desk = _desk(settings, hosts, runtime)
+        self._desk = _desk(settings, hosts, runtime, clock)
         self._view = PilotView()
         self._fleet = Fleet(settings, inner(settings.over), clock)
         self._asking = asyncio.Lock()
@@ -99,6 +100,9 @@ class PilotBatch:
     async def close(self) -> None:
         await self._fleet.close()
         await self._desk.close()
+
+    def traffic(self) -> Traffic:
+        return together(self._desk, self._fleet)
 
     async def submit(self, jobs: Sequence[JobDescription]) -> list[Verdict]:
         if len(jobs) > self.capabilities.max_submit:
@@ -152,6 +156,9 @@ class PilotBatch:
                 await self._desk.ask("cancel", waiting=waiting, running=running)
                 await self._look()
 
+    async def release(self, tokens: Sequence[str]) -> None:
+        """Nothing is ever held here."""
+
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         async with self._asking:
             known = [self._view.attempts[token] for token in dict.fromkeys(tokens) if token in self._view.attempts]
@@ -173,8 +180,7 @@ class PilotBatch:
             if not run:
                 return {}
             answer = await self._desk.ask("watch", attempts=run, tail=tail)
-            shown = zip(run, answer["beats"], answer["tails"], strict=True)
-            return {token: Glimpse(heartbeat(beat), (log or "").encode()) for (_, token), beat, log in shown}
+            return {token: seen(*shown) for (_, token), shown in zip(run, answer["shown"], strict=True)}
 
     async def clean(self, tokens: Sequence[str]) -> None:
         async with self._asking:
@@ -260,14 +266,14 @@ class PilotBatch:
         await self._fleet.bury()
 
 
-def _desk(settings: PilotSettings, hosts: Hosts, runtime: Path) -> Desk:
+def _desk(settings: PilotSettings, hosts: Hosts, runtime: Path, clock: Clock) -> Desk:
     channel = hosts.channel(settings.host)
     if channel.host == LOCAL:
         return DeskHere(settings.directory, runtime)
     there = SiteSettings(
         host=settings.host, directory=settings.directory, python=settings.python, node_python=settings.node_python
     )
-    return DeskThere(there, channel, runtime)
+    return DeskThere(there, channel, runtime, clock)
 
 
 def _report(line: str) -> bytes:

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from backends.batch.asking import Traffic
 from backends.batch.base import BatchError
 from backends.batch.scheduler import SiteSettings
 from backends.batch.site import Site
-from backends.channel.base import Channel, ChannelError
+from backends.channel.base import Channel
 from runtime import desk
 from runtime.shared import Shared
+from supervisors import Clock
 
 
 class Desk(Protocol):
@@ -78,9 +80,9 @@ class DeskHere:
 class DeskThere:
     """The desk at a host: each question is one command on its login node."""
 
-    def __init__(self, settings: SiteSettings, channel: Channel, runtime: Path) -> None:
-        self._site = Site(settings, channel, runtime)
-        self._channel = channel
+    def __init__(self, settings: SiteSettings, channel: Channel, runtime: Path, clock: Clock) -> None:
+        self._site = Site(settings, channel, runtime, clock)
+        self._host = channel.host
         self._python = settings.python
         self._writer = f"agent-{secrets.token_hex(6)}"
 
@@ -100,18 +102,18 @@ class DeskThere:
         if not self.root:
             await self._site.open()
         command = [self._python, "-I", "-S", self.runtime, "desk", "--dir", self.root, "--writer", self._writer]
-        try:
-            answer = await self._channel.run(command, stdin=msgspec.json.encode({"ask": verb, **question}))
-        except ChannelError as fault:
-            raise BatchError(f"{self._channel.host}: {fault}", transient=fault.transient) from fault
+        answer = await self._site.run(command, msgspec.json.encode({"ask": verb, **question}))
         if answer.code:
-            text = f"{self._channel.host}: {' '.join(command)} ended with {answer.code}: {answer.said()}"
+            text = f"{self._host}: {' '.join(command)} ended with {answer.code}: {answer.said()}"
             raise BatchError(text, transient=True)
         try:
             return msgspec.json.decode(answer.out)
         except msgspec.DecodeError as fault:
-            text = f"{self._channel.host}: the answer to {verb} is unreadable: {fault}: {answer.out[:200]!r}"
+            text = f"{self._host}: the answer to {verb} is unreadable: {fault}: {answer.out[:200]!r}"
             raise BatchError(text, transient=True) from fault
+
+    def traffic(self) -> Traffic:
+        return self._site.traffic()
 
     async def bring(self, sandbox: Mapping[str, str]) -> Mapping[str, str]:
         return await self._site.bring(sandbox)

@@ -4,6 +4,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from backends.batch.asking import Traffic, together
 from backends.batch.base import BatchState, BatchSystem, JobDescription
 from runtime.spec import SCHEMA
 from supervisors import Clock
@@ -49,6 +50,9 @@ class Fleet:
 
     async def close(self) -> None:
         await self._inner.close()
+
+    def traffic(self) -> Traffic:
+        return together(self._inner)
 
     async def look(self) -> None:
         """Ask the batch system how its pilots are."""

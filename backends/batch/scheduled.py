@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from backends.batch.asking import Traffic
 from backends.batch.base import (
     BatchError,
     BatchState,
@@ -30,6 +31,7 @@ from backends.batch.base import (
 from backends.batch.queue_view import ARRAY, QueueView, sentinel, status_of
 from backends.batch.scheduler import Limits, Listed, Parcel, Said, Scheduler, Sent, SiteSettings
 from backends.batch.site import Site, said
+from backends.batch.watching import Glimpse, seen
 from backends.channel.hosts import Hosts
 from supervisors import Clock
 
@@ -59,7 +61,7 @@ class ScheduledBatch:
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
-        self._site = Site(settings, hosts.channel(settings.host), runtime)
+        self._site = Site(settings, hosts.channel(settings.host), runtime, clock)
         self._view = QueueView(self._listed, clock.monotonic, settings.evidence_s)
         self._limits = Limits()
         self._since = 0.0
@@ -71,6 +73,9 @@ class ScheduledBatch:
 
     async def close(self) -> None:
         """Nothing to let go of: the channel belongs to the host."""
+
+    def traffic(self) -> Traffic:
+        return self._site.traffic()
 
     async def submit(self, jobs: Sequence[JobDescription]) -> list[Verdict]:
         if len(jobs) > self.capabilities.max_submit:
@@ -134,19 +139,28 @@ class ScheduledBatch:
     async def cancel(self, tokens: Sequence[str]) -> None:
         if not tokens:
             return
-        wanted = set(tokens)
-        answer = await self._site.ask("cancel", [self._scheduler.listing()], tokens=list(wanted))
-        records = list(self._scheduler.records(said(answer)[0]))
-        await self._learn_parcels(self._view.strange(records))
-        ids = []
-        for record in records:
-            listed = self._listed(record)
-            if listed is not None and listed.state is not BatchState.ENDED and self._view.token(listed) in wanted:
-                ids.append(listed.id)
-        if ids:
+        answer = await self._site.ask("cancel", [self._scheduler.listing()], tokens=list(set(tokens)))
+        listed = await self._listed_of(said(answer)[0], tokens)
+        if ids := [job.id for job in listed if job.state is not BatchState.ENDED]:
             done = said(await self._site.ask("run", [self._scheduler.cancellation(ids)]))[0]
             if done.code:
                 raise BatchError(f"{len(ids)} jobs could not be cancelled: {done.text}", transient=True)
+
+    async def release(self, tokens: Sequence[str]) -> None:
+        if not tokens:
+            return
+        listing = said(await self._site.ask("run", [self._scheduler.listing()]))[0]
+        if ids := [job.id for job in await self._listed_of(listing, tokens) if job.state is BatchState.HELD]:
+            done = said(await self._site.ask("run", [self._scheduler.release(ids)]))[0]
+            if done.code:
+                raise BatchError(f"{len(ids)} held jobs could not be released: {done.text}", transient=True)
+
+    async def _listed_of(self, listing: Said, tokens: Sequence[str]) -> list[Listed]:
+        """Return the jobs of these tokens in a listing."""
+        wanted, records = set(tokens), list(self._scheduler.records(listing))
+        await self._learn_parcels(self._view.strange(records))
+        found = (self._listed(record) for record in records)
+        return [job for job in found if job is not None and self._view.token(job) in wanted]
 
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -156,6 +170,12 @@ class ScheduledBatch:
             found |= {token: text.encode() for token, text in answer["reports"].items()}
             rest = answer["rest"]
         return found
+
+    async def watch(self, tokens: Sequence[str], tail: int = 0) -> dict[str, Glimpse]:
+        if not tokens:
+            return {}
+        answer = await self._site.ask("watch", tokens=list(tokens), tail=tail)
+        return {token: seen(*shown) for token, shown in answer["shown"].items()}
 
     async def clean(self, tokens: Sequence[str]) -> None:
         if tokens:
@@ -319,5 +339,5 @@ def _refused(token: str, reason: str) -> Verdict:
     return Verdict(token=token, accepted=False, reason=reason)
 
 
-def _needs(job: JobDescription) -> tuple[int, int, int]:
-    return job.cores, job.memory_mb, job.wall_s
+def _needs(job: JobDescription) -> tuple[int, int, int, tuple[str, ...]]:
+    return job.cores, job.memory_mb, job.wall_s, job.avoid_nodes

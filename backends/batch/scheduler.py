@@ -164,5 +164,8 @@ class Scheduler(Protocol):
     def cancellation(self, ids: Sequence[str]) -> list[str]:
         """Return the command that ends jobs by their ids, which were listed a moment ago."""
 
+    def release(self, ids: Sequence[str]) -> list[str]:
+        """Return the command that releases held jobs by their ids, which were listed a moment ago."""
+
 
 looked_at(Said)

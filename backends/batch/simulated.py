@@ -47,6 +47,7 @@ class _Attempt(msgspec.Struct, kw_only=True):
     reason: str = ""
     cancelled: bool = False
     killed: bool = False
+    avoids: tuple[str, ...] = ()
     unread: frozenset[str] = frozenset()
     output: OutputReport | None = None
 
@@ -133,6 +134,13 @@ class SimulatedBatch:
                 self._cancel(attempt, now)
         self._fill(now)
 
+    async def release(self, tokens: Sequence[str]) -> None:
+        self._advance()
+        for token in tokens:
+            if token in self._attempts:
+                self._release(self._attempts[token], self._clock.monotonic())
+        self._fill(self._clock.monotonic())
+
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         self._advance()
         found = ((token, self._attempts.get(token)) for token in tokens)
@@ -216,7 +224,9 @@ class SimulatedBatch:
     def _accept(self, job: JobDescription, now: float) -> None:
         self._accepted += 1
         fate = draw(self._settings, job.token, job.wall_s, merge=bool(job.spec.get("inputs")))
-        attempt = _Attempt(token=job.token, batch_id=str(self._accepted), fate=fate, spec=job.spec)
+        attempt = _Attempt(
+            token=job.token, batch_id=str(self._accepted), fate=fate, spec=job.spec, avoids=job.avoid_nodes
+        )
         self._attempts[job.token] = attempt
         if fate.held:
             attempt.state, attempt.reason = BatchState.HELD, "simulated hold"
@@ -234,15 +244,31 @@ class SimulatedBatch:
 
     def _fill(self, now: float) -> None:
         """Start who waits while there are free slots."""
+        choosy: list[_Attempt] = []
         while self._power and self._free and self._waiting:
             attempt = self._waiting.popleft()
             if attempt.state is not BatchState.PENDING:
                 continue
-            attempt.state, attempt.begun, attempt.node = BatchState.RUNNING, now, self._free.popleft()
+            node = self._free_node(attempt)
+            if node is None:
+                choosy.append(attempt)
+                continue
+            attempt.state, attempt.begun, attempt.node = BatchState.RUNNING, now, node
             if attempt.node < self._settings.black_holes:
                 attempt.fate = swallowed(attempt.fate)
             self._changes.append(attempt)
             self._plan(now + attempt.fate.run_s, self._leave, attempt)
+        self._waiting.extendleft(reversed(choosy))
+
+    def _free_node(self, attempt: _Attempt) -> int | None:
+        """Take the first free slot on a node that the attempt does not avoid; None if there is none."""
+        if not attempt.avoids:
+            return self._free.popleft()
+        for place, node in enumerate(self._free):
+            if self._names[node] not in attempt.avoids:
+                del self._free[place]
+                return node
+        return None
 
     def _leave(self, attempt: _Attempt, now: float) -> None:
         """A job's process ends; the batch system may learn it later, or never."""

@@ -9,9 +9,12 @@ from typing import Any
 
 import msgspec
 
+from backends.batch.asking import Traffic
 from backends.batch.base import BatchError
 from backends.batch.scheduler import Said, SiteSettings
 from backends.channel.base import Answer, Channel, ChannelError
+from backends.channel.pace import Hour
+from supervisors import Clock
 
 COMMAND_S = 45.0
 """Time for the commands of one request, in seconds; the channel allows 60 for all of it."""
@@ -37,14 +40,20 @@ class Site:
     """One directory at one host. `root` is its absolute name there, `mark` what the labels of its jobs begin with; both
     are known after `open`."""
 
-    def __init__(self, settings: SiteSettings, channel: Channel, runtime: Path) -> None:
+    def __init__(self, settings: SiteSettings, channel: Channel, runtime: Path, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
+        self._hour = Hour()
         self._channel = channel
         self._local_runtime = runtime
         self._there: set[str] = set()
         self._opening = asyncio.Lock()
         self._ready = False
         self.root = self.mark = ""
+
+    def traffic(self) -> Traffic:
+        """Return what was asked of the site: commands, and files that were put there."""
+        return Traffic(self._hour.all, self._hour.calls(self._clock.monotonic()))
 
     @property
     def runtime(self) -> str:
@@ -61,7 +70,7 @@ class Site:
 
     async def _prepare(self) -> str:
         directory = self._settings.directory.removeprefix("~/")
-        answer = await self._run(["sh", "-c", _OPEN, "sh", directory])
+        answer = await self.run(["sh", "-c", _OPEN, "sh", directory])
         lines = answer.out.decode(errors="replace").splitlines()
         if answer.code or not lines:
             text = f"{self._channel.host}: {directory} cannot be used: {answer.said()}"
@@ -75,7 +84,7 @@ class Site:
         target = f"{root}/{self._local_runtime.stem}"
         packed = f"{target}.{secrets.token_hex(6)}.pyz"
         await self._put(packed, await asyncio.to_thread(self._local_runtime.read_bytes))
-        answer = await self._run([self._settings.python, "-I", "-c", _UNPACK, packed, target])
+        answer = await self.run([self._settings.python, "-I", "-c", _UNPACK, packed, target])
         if answer.code:
             text = f"{self._channel.host}: {self._settings.python} cannot lay out the runtime: {answer.said()}"
             raise BatchError(text, transient=False)
@@ -97,7 +106,7 @@ class Site:
         request |= {"do": what, "commands": commands, "environment": self._settings.command_environment}
         request["deadline_s"] = COMMAND_S
         argv = [self._settings.python, "-I", "-S", self.runtime, "clerk", self.root]
-        answer = await self._run(argv, msgspec.json.encode(request))
+        answer = await self.run(argv, msgspec.json.encode(request))
         if answer.code:
             self._ready = False  # look anew: the directory may have been emptied
             text = f"{self._channel.host}: {' '.join(argv)} ended with {answer.code}: {answer.said()}"
@@ -108,13 +117,16 @@ class Site:
             text = f"{self._channel.host}: the answer to {what} is unreadable: {fault}: {answer.out[:200]!r}"
             raise BatchError(text, transient=True) from fault
 
-    async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Answer:
+    async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Answer:
+        """Run a program there. Raise BatchError, in doubt whether it ran."""
+        self._hour.called(self._clock.monotonic())
         try:
             return await self._channel.run(argv, stdin=stdin)
         except ChannelError as fault:
             raise BatchError(f"{self._channel.host}: {fault}", transient=fault.transient) from fault
 
     async def _put(self, path: str, content: bytes) -> None:
+        self._hour.called(self._clock.monotonic())
         try:
             await self._channel.put(path, content, 0o755)
         except ChannelError as fault:

@@ -83,6 +83,7 @@ UNSURE = (
 """Words with which sbatch says that it does not know what became of its request (slurm/slurm_errno.h, 1001 to 1013)."""
 
 FORMAT = "%F|%K|%T|%N|%j|%r"
+FIELDS = 6
 
 
 class SlurmSettings(SiteSettings, frozen=True, kw_only=True):
@@ -134,10 +135,10 @@ class Slurm:
         if not chosen:
             raise BatchError("this Slurm has no default partition: name one", transient=False)
         most = re.search(r"\bMaxTime=(\S+)", chosen)
-        sizes = [[int(word.rstrip("+")) for word in line.split("|")] for line in nodes.out.split()]
+        sizes = re.findall(r"^(\d+)\+?\|(\d+)\+?$", nodes.out, re.MULTILINE)
         return Limits(
-            cores=max((cores for cores, _ in sizes), default=None),
-            memory_mb=max((memory for _, memory in sizes), default=None),
+            cores=max((int(cores) for cores, _ in sizes), default=None),
+            memory_mb=max((int(memory) for _, memory in sizes), default=None),
             wall_s=_duration(most.group(1)) if most else None,
             array=max(1, int(array.group(1)) - 1) if array else 1,
         )
@@ -151,6 +152,8 @@ class Slurm:
             *self._options,
             *self._settings.extra,
         ]
+        if job.avoid_nodes:
+            argv.append(f"--exclude={','.join(job.avoid_nodes)}")
         if parcel.is_array:
             argv.append("--array={indices}")
         return argv, script
@@ -178,11 +181,14 @@ class Slurm:
     def records(self, said: Said) -> Iterable[str]:
         if said.code or said.late:
             raise BatchError(f"squeue does not list: {said.text}", transient=True)
-        return said.out.splitlines()
+        lines = said.out.splitlines()
+        if lines and not any(line.count("|") >= FIELDS - 1 for line in lines):
+            raise BatchError(f"squeue's answer is unreadable: {said.text}", transient=True)
+        return lines
 
     def listed(self, record: str) -> Listed | None:
-        fields = record.split("|", 5)
-        if len(fields) != 6:
+        fields = record.split("|", FIELDS - 1)
+        if len(fields) != FIELDS:
             return None
         number, index, word, node, name, reason = fields
         state = STATES.get(word, BatchState.UNKNOWN)
@@ -233,6 +239,9 @@ class Slurm:
 
     def cancellation(self, ids: Sequence[str]) -> list[str]:
         return ["scancel", "--quiet", *ids]
+
+    def release(self, ids: Sequence[str]) -> list[str]:
+        return ["scontrol", "release", ",".join(ids)]
 
 
 def _nodes(partition: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The contract of a batch system that can show its running attempts; one that cannot lacks the method."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -9,10 +10,12 @@ from domain.report import Heartbeat
 
 
 class Glimpse(msgspec.Struct, frozen=True):
-    """How a running attempt is doing: its last heartbeat, None before the first, and the end of its log."""
+    """How a running attempt is doing: its last heartbeat, None before the first, the end of its log, and how many bytes all
+    of that has."""
 
     heartbeat: Heartbeat | None
     log: bytes = b""
+    log_bytes: int = 0
 
 
 @runtime_checkable
@@ -26,11 +29,10 @@ class Watching(Protocol):
         """
 
 
-def heartbeat(raw: bytes | str | None) -> Heartbeat | None:
-    """Return what a heartbeat says; None for one that is not there, or of another version."""
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=Heartbeat)
-    except msgspec.MsgspecError:
-        return None
+def seen(beat: str | None, log: str, log_bytes: int) -> Glimpse:
+    """Return what runtime/glimpse.py saw; a heartbeat of another version is none."""
+    heart = None
+    if beat is not None:
+        with suppress(msgspec.MsgspecError):
+            heart = msgspec.json.decode(beat, type=Heartbeat)
+    return Glimpse(heart, log.encode(), log_bytes)

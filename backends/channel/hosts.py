@@ -21,12 +21,13 @@ class Hosts:
     def __init__(self, settings: Mapping[str, Host], clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._local = LocalChannel()
+        self._local = LocalChannel(settings.get(LOCAL))
         self._channels: dict[str, SshChannel] = {}
 
     def channel(self, name: str) -> Channel:
         """Return the channel to a host. Raise ValueError for one that is not configured."""
-        return self._local if name == LOCAL and name not in self._settings else self.ssh(name)
+        here = name == LOCAL and (name not in self._settings or self._settings[name].address is None)
+        return self._local if here else self.ssh(name)
 
     def ssh(self, name: str) -> "SshChannel":
         """The same for what needs SSH itself, as SFTP does."""
@@ -43,7 +44,8 @@ class Hosts:
 
     def states(self) -> list[ChannelState]:
         """Return what there is to see of each host in use, by name."""
-        return [self._channels[name].state() for name in sorted(self._channels)]
+        here = [self._local.state()] if self._local.state().calls else []
+        return here + [self._channels[name].state() for name in sorted(self._channels)]
 
     async def close(self) -> None:
         """Close every connection; safe to repeat."""

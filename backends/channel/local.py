@@ -8,14 +8,17 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
-from backends.channel.base import COMMAND_S, OUTPUT_CAP, Answer, ChannelState, Cut, Flooded, Unreachable
+from backends.channel.base import COMMAND_S, OUTPUT_CAP, Answer, ChannelState, Cut, Flooded, OverBudget, Unreachable
 from backends.channel.files import SmallFiles
+from backends.channel.pace import Pace
+from backends.channel.turns import Turns
+from config.settings import Host
 
 LOCAL = "local"
 """The name under which this machine is known without a table of its own."""
 
-AT_ONCE = 8
-"""Commands that run at once."""
+NO_LIMIT = 10**9
+"""Calls per hour where no table of this name says how many."""
 
 GONE_S = 1.0
 """A killed process is waited for so long, in seconds; one that hangs in the kernel cannot hold up the agent."""
@@ -29,10 +32,12 @@ class LocalChannel(SmallFiles):
 
     host = LOCAL
 
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, settings: Host | None = None) -> None:
+        settings = settings or Host(calls_per_hour=NO_LIMIT)
+        self._pace = Pace(settings.commands_at_once, settings.calls_per_hour)
+        self._turns = Turns(lambda: self._pace.slots)
         self._children: set[_Child] = set()
-        self._calls = self._failures = self._waiting = 0
+        self._calls = self._failures = 0
         self._answer_s = 0.0
 
     async def open(self) -> None:
@@ -50,16 +55,22 @@ class LocalChannel(SmallFiles):
         deadline_s: float = COMMAND_S,
         env: Mapping[str, str] | None = None,
     ) -> Answer:
+        began = time.monotonic()
+        if (wait := self._pace.wait_s(began)) > 0:
+            text = f"host {LOCAL} had its {self._pace.per_hour} calls of this hour; the next in {wait:.0f} s"
+            raise OverBudget(text, retry_after_s=wait)
         self._calls += 1
+        self._pace.called(began)
         started = False
         try:
-            async with asyncio.timeout(deadline_s), self._turn():
+            async with asyncio.timeout(deadline_s), self._turn(argv[0]):
                 started = True
+                await asyncio.sleep(self._pace.rest_s)
                 return await self._once(argv, stdin, env or {})
         except TimeoutError:
             self._failures += 1
             if not started:
-                text = f"{argv[0]}: no turn within {deadline_s:g} s, {AT_ONCE} commands run already"
+                text = f"{argv[0]}: no turn within {deadline_s:g} s, {self._turns.running} commands run already"
                 raise Unreachable(text) from None
             raise Cut(f"{argv[0]}: no end within {deadline_s:g} s; it was killed") from None
 
@@ -69,24 +80,24 @@ class LocalChannel(SmallFiles):
             kind="local",
             state="open",
             calls=self._calls,
+            calls_last_hour=self._pace.calls_last_hour(time.monotonic()),
+            calls_per_hour_limit=self._pace.per_hour if self._pace.per_hour != NO_LIMIT else None,
             failures=self._failures,
             running=len(self._children),
-            waiting=self._waiting,
-            slots=AT_ONCE,
+            waiting=self._turns.waiting,
+            slots=self._pace.slots,
             answer_s=self._answer_s,
         )
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
+    async def _turn(self, program: str) -> AsyncIterator[None]:
+        await self._turns.take()
+        began = time.monotonic()
         try:
             yield
         finally:
-            self._turns.release()
+            self._pace.answered(program, time.monotonic() - began)
+            self._turns.give()
 
     async def _once(self, argv: Sequence[str], stdin: bytes, env: Mapping[str, str]) -> Answer:
         began = time.monotonic()

@@ -15,6 +15,33 @@ FORGET = 1.02
 LONGEST_REST_S = 30.0
 
 
+class Hour:
+    """Counts calls, and says how many there were within the last hour. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.all = 0
+        self._minutes: deque[tuple[float, int]] = deque()
+
+    def called(self, now: float) -> None:
+        """Count a call."""
+        self.all += 1
+        if self._minutes and now < self._minutes[-1][0] + SLOT_S:
+            minute, count = self._minutes.pop()
+            self._minutes.append((minute, count + 1))
+        else:
+            self._minutes.append((now, 1))
+
+    def calls(self, now: float) -> int:
+        """Return how many there were within an hour."""
+        while self._minutes and self._minutes[0][0] + HOUR_S <= now:
+            self._minutes.popleft()
+        return sum(count for _, count in self._minutes)
+
+    def next_s(self, now: float) -> float:
+        """Return the seconds until the oldest of them are no longer within the hour."""
+        return self._minutes[0][0] + HOUR_S - now if self._minutes else 0.0
+
+
 class Pace:
     """Pure arithmetic; times are monotonic seconds. `slots` is how many commands may run at once now.
 
@@ -28,30 +55,24 @@ class Pace:
         self.rest_s = 0.0
         self._slots = float(most)
         self._usual: dict[str, float] = {}
-        self._minutes: deque[tuple[float, int]] = deque()
+        self._hour = Hour()
 
     @property
     def slots(self) -> int:
         return int(self._slots)
 
     def calls_last_hour(self, now: float) -> int:
-        while self._minutes and self._minutes[0][0] + HOUR_S <= now:
-            self._minutes.popleft()
-        return sum(count for _, count in self._minutes)
+        return self._hour.calls(now)
 
     def wait_s(self, now: float) -> float:
         """Return 0 if a call is within the budget, else the seconds until one is."""
-        if self.per_hour is None or self.calls_last_hour(now) < self.per_hour:
+        if self.per_hour is None or self._hour.calls(now) < self.per_hour:
             return 0.0
-        return self._minutes[0][0] + HOUR_S - now
+        return self._hour.next_s(now)
 
     def called(self, now: float) -> None:
         """Count a call."""
-        if self._minutes and now < self._minutes[-1][0] + SLOT_S:
-            minute, count = self._minutes.pop()
-            self._minutes.append((minute, count + 1))
-        else:
-            self._minutes.append((now, 1))
+        self._hour.called(now)
 
     def answered(self, program: str, seconds: float) -> None:
         """Learn from how long an answer took, or from a deadline that passed without one."""

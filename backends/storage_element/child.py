@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from backends.storage_element.base import StorageError
-from backends.storage_element.sums import BLOCK, Sums
+from backends.storage_element.sums import BLOCK, Sums, read_through
 
 SAID = 64 * 1024
 """Bytes of complaint that are kept."""
@@ -36,45 +37,51 @@ async def run(
     return Ended(child.returncode or 0, out, err)
 
 
-async def summed(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> tuple[Sums, Ended]:
-    """Run a program that writes a content to its standard output, and sum that up."""
-    sums = Sums()
-    async with _child(argv, env, None) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stderr is not None
-        child.stdin.close()
-        complaint = asyncio.create_task(_complaint(child.stderr))
+async def summed(
+    argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> tuple[Sums, Ended]:
+    """Run a program that writes a content to its standard output, and sum that up, in a thread that reads the pipe itself."""
+    reader, writer = os.pipe()
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, BLOCK)  # 64 kB each time would be a change of threads for each
         try:
-            while block := await child.stdout.read(BLOCK):
-                await asyncio.to_thread(sums.update, block)
-            err = await complaint
+            async with _child(argv, env, None, stdout=writer) as child:
+                os.close(writer)
+                writer = -1
+                summing = asyncio.create_task(asyncio.to_thread(read_through, reader))
+                try:
+                    _, err = await child.communicate(stdin)
+                    sums = await summing
+                finally:
+                    await _ended(child, summing)
         finally:
-            complaint.cancel()
-        await child.wait()
+            if writer >= 0:
+                os.close(writer)
+    finally:
+        os.close(reader)
     return sums, Ended(child.returncode or 0, b"", err)
 
 
-async def _complaint(stream: asyncio.StreamReader) -> bytes:
-    """Read to the end, so that nobody blocks, and keep the last of it."""
-    kept = b""
-    while block := await stream.read(SAID):
-        kept = (kept + block)[-SAID:]
-    return kept
+async def _ended(child: asyncio.subprocess.Process, summing: asyncio.Task[Sums]) -> None:
+    """Wait for the thread, which ends when nobody has the other end of the pipe any more."""
+    if not summing.done():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await asyncio.gather(summing, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
 async def _child(
-    argv: Sequence[str], env: Mapping[str, str] | None, deadline_s: float | None
+    argv: Sequence[str], env: Mapping[str, str] | None, deadline_s: float | None, stdout: int = asyncio.subprocess.PIPE
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     pipe = asyncio.subprocess.PIPE
     try:
         child = await asyncio.create_subprocess_exec(
             *argv,
             stdin=pipe,
-            stdout=pipe,
+            stdout=stdout,
             stderr=pipe,
-            limit=BLOCK,
             start_new_session=True,
             env={**os.environ, **(env or {})},
         )

@@ -11,7 +11,7 @@ import functools
 import io
 import posixpath
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -31,6 +31,8 @@ CHUNK = 4 << 20
 
 SILENT_S = 120.0
 """A server that says and takes nothing for so long, in seconds, has gone away."""
+
+CURL = ("curl", "-q", "-K", "-")
 
 REPEATABLE = ("HEAD", "GET", "DELETE", "PROPFIND", "MKCOL")
 """Methods that may be sent again without harm."""
@@ -63,6 +65,7 @@ class WebdavStorage:
         self._base = unquote(urlsplit(self._url).path)
         self._http: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(settings.at_once)
+        self._folders: set[str] = set()
 
     def pfn(self, lfn: str) -> str:
         return self._url + quote(names.checked(lfn))
@@ -86,9 +89,13 @@ class WebdavStorage:
         temporary = self._url + quote(names.temporary(lfn, fence))
         size = await asyncio.to_thread(size_of, source)
         try:
+            if size >= self._settings.child_from_bytes and posixpath.dirname(lfn) not in self._folders:
+                # a large file would be sent in vain: servers refuse it only when they have all of it
+                await self._make_collections(posixpath.dirname(lfn))
             try:
                 sent = await self._put(source, temporary, size)
             except StorageError as error:
+                self._folders.discard(posixpath.dirname(lfn))
                 if error.kind not in ("missing", "transient"):
                     raise
                 # a missing directory is 409 by RFC 4918 and 500 by nginx; others may be making it at the same moment
@@ -194,7 +201,7 @@ class WebdavStorage:
 
     async def _put(self, source: Path, url: str, size: int) -> Sums:
         if size >= self._settings.child_from_bytes:
-            sums, _ = await while_moved(source, self._by_child(source, url))
+            sums, _ = await while_moved(source, self._send_by_child(source, url))
             return sums
         content = await asyncio.to_thread(source.read_bytes)
         sums = Sums()
@@ -202,24 +209,29 @@ class WebdavStorage:
         async with self._ask("PUT", url, data=io.BytesIO(content)):
             return sums
 
-    async def _by_child(self, source: Path, url: str) -> None:
-        """Send a file by curl, three times as fast as Python, without a share of the agent's loop.
+    async def _send_by_child(self, source: Path, url: str) -> None:
+        """Send a file by curl, three times as fast as Python, without a share of the agent's loop."""
+        script = self._script(url, {"upload-file": str(source), "output": "/dev/null"})
+        async with self._turns:
+            ended = await child.run(CURL, stdin=script)
+        _judged(f"PUT {url}", ended)
 
-        What it is told goes by standard input: a token would be seen among the arguments of a process.
-        """
+    async def _read_by_child(self, url: str) -> Sums:
+        """Sum up a file that curl reads; it is looked at only if the server says that this is the file."""
+        async with self._turns:
+            sums, ended = await child.summed(CURL, stdin=self._script(url, {"fail": "true"}))
+        _judged(f"GET {url}", ended)
+        return sums
+
+    def _script(self, url: str, more: Mapping[str, str]) -> bytes:
+        """Return what curl is told by standard input: a token would be seen among the arguments of a process."""
         settings = self._settings
-        told = {"url": url, "upload-file": str(source), "write-out": "%{http_code}", "output": "/dev/null"}
+        told = {"url": url, "write-out": "%{stderr}%{http_code}", **more}
         told |= {"speed-limit": "1", "speed-time": str(round(SILENT_S)), "connect-timeout": "20"}
         told |= {"cacert": settings.ca_file or "", "cert": settings.certificate or "", "key": settings.key or ""}
         told |= {"header": ": ".join(*self._authorisation().items()) if settings.token_file else ""}
         script = "silent\nshow-error\nlocation-trusted\n"
-        script += "".join(f'{key} = "{_escaped(value)}"\n' for key, value in told.items() if value)
-        async with self._turns:
-            ended = await child.run(["curl", "-q", "-K", "-"], stdin=script.encode())
-        status = int(ended.out.decode(errors="replace").strip() or 0)
-        if ended.code or status >= 300:
-            said = ended.err.decode(errors="replace").strip()
-            raise StorageError(f"PUT {url}: {status or ''} {said}", kind=KINDS.get(status, "transient"))
+        return (script + "".join(f'{key} = "{_escaped(value)}"\n' for key, value in told.items() if value)).encode()
 
     async def _read(self, url: str, target: Path | None = None) -> Sums:
         sums = Sums()
@@ -242,7 +254,8 @@ class WebdavStorage:
             if kind in told:
                 compare(url, sent, size, told[kind])
                 return f"server {kind}"
-        found = await self._read(url)
+        large = sent.size >= self._settings.child_from_bytes
+        found = await (self._read_by_child(url) if large else self._read(url))
         compare(url, sent, found.size, found.checksums)
         return READ_BACK
 
@@ -257,6 +270,7 @@ class WebdavStorage:
             except StorageError:
                 if not await self._is_collection(made):
                     raise
+        self._folders.add(folder)
 
     async def _is_collection(self, folder: str) -> bool:
         return any(collection for _, _, collection in await self._listed(folder, depth="0"))
@@ -283,6 +297,14 @@ class WebdavStorage:
             return list(_responses(page, self._base))
         except (ElementTree.ParseError, ValueError) as fault:
             raise StorageError(f"PROPFIND {self._url}{folder}: unreadable answer: {fault}", kind="transient") from fault
+
+
+def _judged(what: str, ended: child.Ended) -> None:
+    """Raise StorageError unless curl did it; the status is the last it said, behind its complaints."""
+    said = ended.err.decode(errors="replace").strip()
+    complaint, status = said[:-3].strip(), int(said[-3:]) if said[-3:].isdigit() else 0
+    if ended.code or not 200 <= status < 300:
+        raise StorageError(f"{what}: {status or ''} {complaint}", kind=KINDS.get(status, "transient"))
 
 
 def _escaped(value: str) -> str:

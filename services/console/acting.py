@@ -9,7 +9,7 @@ import typer
 
 from config.faults import Faults
 from config.workflow_file import load_workflow
-from services.console.agent import Agent, part
+from services.console.agent import Agent
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
 
@@ -93,32 +93,6 @@ def kill(
     with session(config, json=json) as say:
         answer = _change(say, "/jobs/kill", _chosen(jobs, workflow) | {"reason": reason, "dry_run": dry_run})
         _changed(say, answer, "killed", "all of them have ended")
-
-
-def hold(
-    workflow: Name,
-    reason: Reason = "held by an operator",
-    dry_run: DryRun = False,
-    config: ConfigFile = DEFAULT,
-    json: AsJson = False,
-) -> None:
-    """Release no more jobs of a workflow; those at work go on.
-
-    Example: `run_agent.py hold zmumu --reason "site is being repaired"`
-    """
-    with session(config, json=json) as say:
-        answer = _change(say, f"/workflows/{part(workflow)}/hold", {"reason": reason, "dry_run": dry_run})
-        _changed(say, answer, "held", "it is not active", "workflow")
-
-
-def release(workflow: Name, dry_run: DryRun = False, config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
-    """Release the jobs of a held workflow again.
-
-    Example: `run_agent.py release zmumu`
-    """
-    with session(config, json=json) as say:
-        answer = _change(say, f"/workflows/{part(workflow)}/release", {"dry_run": dry_run})
-        _changed(say, answer, "released", "it is not held", "workflow")
 
 
 def page(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:

@@ -10,8 +10,14 @@ from services.console import (
     database,
     dead_letters,
     draining,
+    failures,
+    holding,
     messages,
+    nodes,
     reading,
+    sites,
+    tailing,
+    transfers,
 )
 
 
@@ -21,15 +27,19 @@ def build(app: typer.Typer) -> None:
         reading.status,
         reading.jobs,
         reading.job,
+        tailing.logs,
         reading.why,
         reading.files,
         reading.alerts,
+        sites.sites,
+        sites.site,
         actors.actors,
         acting.submit,
         acting.retry,
         acting.kill,
-        acting.hold,
-        acting.release,
+        holding.hold,
+        holding.release,
+        holding.holds,
         draining.drain,
         abandoning.abandon,
         acting.page,
@@ -37,5 +47,8 @@ def build(app: typer.Typer) -> None:
         app.command(name=verb.__name__.replace("_", "-"))(verb)
     app.add_typer(dead_letters.app, name="dlq")
     app.add_typer(messages.app, name="msg")
+    app.add_typer(failures.app, name="errors")
+    app.add_typer(nodes.app, name="nodes")
+    app.add_typer(transfers.app, name="transfers")
     app.add_typer(database.app, name="db")
     app.add_typer(configuring.app, name="config")

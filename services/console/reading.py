@@ -16,7 +16,7 @@ from services.console import tables
 from services.console.agent import Agent, NoAgent, part
 from services.console.exits import Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, Session, session
-from storage import views
+from storage import attempts, views
 from storage import why as reasons
 from storage.backup import newest_at
 from storage.why import Explanation
@@ -27,7 +27,8 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=views.MAX_ROWS, 
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `status`; `agent`: where it serves, or why it does not answer."""
+    """The answer of `status`; `agent`: where it serves, or why it does not answer; `ending`: attempts that were killed or given
+    up and whose end their target has not confirmed yet (PA-316)."""
 
     agent: str
     running: bool
@@ -38,6 +39,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[views.AlertView]
     dead_letters: int
     snapshot_at: float | None
+    ending: dict[str, int]
 
 
 def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
@@ -46,13 +48,14 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
     Example: `run_agent.py status`
     """
     with session(config, json=json) as say:
-        flows, sites, causes, alerts, dead = say.read(
+        flows, sites, causes, alerts, dead, ending = say.read(
             lambda c: (
                 views.status(c, time.time()),
                 views.jobs_by_site(c),
                 views.causes(c, limit=5),
                 views.open_alerts(c),
                 len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
+                attempts.still_ending(c),
             )
         )
         running, told = _agent(say)
@@ -66,6 +69,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
             alerts=alerts,
             dead_letters=dead,
             snapshot_at=newest_at(Path(say.loaded.settings.backup.directory)),
+            ending=ending,
         )
         say.show(answer, lambda: _status(answer))
 
@@ -94,6 +98,8 @@ def _status(answer: StatusAnswer) -> RenderableType:
             [(row.site or "-", row.target or "not at a site", tables.counts(row.states)) for row in answer.sites],
         ),
     ]
+    for target, number in sorted(answer.ending.items()):
+        parts.append(Text(f"{number} attempts were ended at {target}, which has not confirmed it", style="yellow"))
     if answer.causes:
         parts += [Text(""), _causes(answer.causes)]
     if answer.alerts:

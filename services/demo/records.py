@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from domain.exit_codes import classify
+from domain.rules import classify
 from storage.views import AttemptView, FactView, FileView, JobView
 
 

@@ -84,6 +84,11 @@ def _acts(happening: Happening, outside: Outside) -> tuple[Act, Act]:
             assert happening.site is not None
             storage = outside.storages[happening.site]
             return lambda: storage.fill(full=True), lambda: storage.fill(full=False)
+        case "site-mode":
+            assert happening.site is not None
+            assert happening.mode is not None
+            site, mode = happening.site, happening.mode
+            return lambda: outside.operator.use(site, mode), lambda: outside.operator.use(site, "enabled")
         case "target-slow":
             assert happening.takes is not None
             name, takes = f"target {happening.target}", seconds(happening.takes)

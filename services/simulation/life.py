@@ -17,7 +17,7 @@ from config.settings import Settings
 from services.simulation.database import Disk, SimulatedDatabase
 from services.simulation.gates import Gate, Line
 from services.simulation.loop import Killed, LifeLoop, bury
-from services.simulation.outside import MANAGER, AgentClock, Outside
+from services.simulation.outside import MANAGER, AgentClock, Operator, Outside
 from storage.store import Store
 from supervisors import ActorSystem
 
@@ -33,6 +33,7 @@ class Parts(NamedTuple):
     managers: Mapping[str, Any]
     scratch: Path
     chance: Random
+    operator: Operator
 
 
 Build = Callable[[Parts], ActorSystem]
@@ -79,6 +80,7 @@ class Life:
             ended = loop.time()
             self.outside.truth.look = lambda: ended
             self.steps = loop.steps
+            self.outside.operator.hear(lives=False)
             self._forget_actors()
             self.database.drop()
             bury(loop)
@@ -95,6 +97,7 @@ class Life:
             store.listen(lambda _: self.on_commit())
             self.system = self._build(self._parts(store))
             await self.system.start()
+            self.outside.operator.hear(lives=True)
         except Exception as error:
             self.reason = f"it does not start: {error!r}"
             return End.FAILED
@@ -134,6 +137,7 @@ class Life:
             managers={MANAGER: manager},
             scratch=self._scratch,
             chance=chance,
+            operator=outside.operator,
         )
 
     def _forget_actors(self) -> None:

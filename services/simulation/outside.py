@@ -97,6 +97,28 @@ class SimulatedCluster(SimulatedBatch):
         return await super().submit(jobs)
 
 
+class Operator:
+    """Who sets sites to modes. What was said while no agent lived, or just before it died, is said again at the next start,
+    as somebody would who has had no answer. `set_mode` is how the agent of today is told: by site and mode."""
+
+    def __init__(self) -> None:
+        self.set_mode: Callable[[str, str], None] | None = None
+        self._modes: dict[str, str] = {}
+        self._heard = False
+
+    def use(self, site: str, mode: str) -> None:
+        """Set a site to a mode."""
+        self._modes[site] = mode
+        if self._heard and self.set_mode is not None:
+            self.set_mode(site, mode)
+
+    def hear(self, *, lives: bool) -> None:
+        """An agent has started, or none lives any more."""
+        self._heard = lives
+        for site, mode in self._modes.items() if lives else ():
+            self.use(site, mode)
+
+
 class Outside:
     """The world of one history. All chance in it comes from the seed."""
 
@@ -108,6 +130,7 @@ class Outside:
         self.chance = Random(f"{seed} outside")  # noqa: S311
         self.away: set[str] = set()
         self.takes: dict[str, float] = {}
+        self.operator = Operator()
         self.storages: dict[str, SimulatedStorage] = {}
         for name, site in scenario.sites.items():
             capacity = int(site.capacity_gb * GB) or None

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from config.faults import Fault, Faults, convert_collecting, nearest
 from config.settings import Settings
+from domain.controls import Mode
 from domain.policy import PolicySettings
 from domain.spec import Name
 
@@ -106,12 +107,16 @@ class Network(_Table, frozen=True, kw_only=True):
 
 
 What = Literal[
-    "site-down", "target-away", "target-slow", "storage-away", "storage-full", "prodmgr-away", "store-away",
+    "site-down", "site-mode", "target-away", "target-slow", "storage-away", "storage-full", "prodmgr-away", "store-away",
     "agent-down", "agent-kills", "clock-jump", "black-holes", "failures",
 ]  # fmt: skip
 
 NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "site-down": (("site", "for"), "nothing answers there and the running jobs die"),
+    "site-mode": (
+        ("site", "for", "mode"),
+        "an operator drains the site, takes it down or sets it to test, then enables it",
+    ),
     "target-away": (("target", "for"), "the batch system does not answer, its jobs go on"),
     "target-slow": (("target", "for", "takes"), "each call of the batch system takes that long"),
     "storage-away": (("site", "for"), "the storage element does not answer; jobs cannot leave their outputs"),
@@ -139,6 +144,7 @@ class Happening(_Table, frozen=True, kw_only=True):
     every: Span | None = None
     by: Leap | None = None
     nodes: Positive | None = None
+    mode: Mode | None = None
     share: Share | None = None
 
     def __post_init__(self) -> None:

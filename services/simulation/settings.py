@@ -34,6 +34,7 @@ def agent_settings(scenario: Scenario, scratch: Path) -> Settings:
     }  # it is nobody's real disk
     data["events"]["compact_every_s"] = max(3600.0, pace)
     data["queue"]["lease_s"] = max(60.0, pace)
+    data["queue"]["backlog_s"] = max(60.0, 2 * pace)  # what waits for a look of its stage is not behind
     data["monitor"]["verify_every_s"] = NEVER_S  # the simulation proves the books itself
     for table, keys in scenario.agent.items():
         data[table] = {**data.get(table, {}), **keys} if isinstance(data.get(table, {}), dict) else keys

@@ -29,9 +29,11 @@ SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "SET SESSION innodb_lock_wait_timeout = 2",
     "SET SESSION lock_wait_timeout = 30",
+    "SET SESSION group_concat_max_len = 1048576",
 )
 """REPEATABLE READ gives a question one moment, and InnoDB's default is what any binlog format allows; the gap locks that it
-sets while writing meet nobody, since there is one writer."""
+sets while writing meet nobody, since there is one writer. A move reads its ids as one text (storage/moves.py), which MySQL would
+cut off at 1,024 bytes."""
 MARIADB = ("SET SESSION in_predicate_conversion_threshold = 0",)
 """Without it MariaDB makes a written list of over 1,000 ids a subquery, and an UPDATE with one reads the whole table."""
 OPTIONS = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}

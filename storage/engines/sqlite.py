@@ -70,10 +70,10 @@ def connect(path: Path | None, *, writer: bool, pragmas: Sequence[str] = ()) -> 
         for pragma in (*(NEW if new else ()), *(PRAGMAS if writer else READER), *pragmas):
             connection.execute(f"PRAGMA {pragma}")
 
-    @sa.event.listens_for(engine, "begin")
-    def begin_transaction(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+    def begin_transaction(dbapi_connection: Any) -> None:
+        dbapi_connection.execute(begin)
 
+    engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign]  # an event's errors are not the database's
     return engine
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.exit_codes import classify
 from domain.file import FileKind, FileState
 from domain.fingerprint import pattern
 from domain.job import JobState
+from domain.rules import classify
 from domain.transfer import TransferState
 from storage import alerts, counters, heads, log, schema
 from storage.dead_letters import waiting
@@ -56,7 +56,8 @@ def causes(
 
 def _samples(connection: sa.Connection, found: Sequence[sa.Row[*tuple[Any, ...]]]) -> dict[int, Any]:
     """Return the newest failed attempt of each kind, with its job and workflow."""
-    columns = (attempt.c.job_id, attempt.c.exit_code, attempt.c.blame, attempt.c.site, attempt.c.node, attempt.c.cause)
+    names = ("job_id", "exit_code", "blame", "rule", "site", "node", "cause")
+    columns = [attempt.c[name] for name in names]
     query = sa.select(attempt.c.id, *columns, attempt.c.log, workflow.c.name).join(job, job.c.id == attempt.c.job_id)
     chosen = query.join(workflow).where(attempt.c.id.in_([row.newest for row in found]))
     return {row.id: row for row in connection.execute(chosen)}
@@ -66,7 +67,7 @@ def _cause(row: Any, by: Sequence[str], samples: dict[int, Any]) -> Cause:
     one = samples[row.newest]
     return Cause(
         exit_code=one.exit_code,
-        meaning=classify(one.exit_code).name,
+        meaning=one.rule or classify(one.exit_code or 0).name,
         blame=one.blame,
         site=one.site if "site" in by else "",
         count=int(row.failures),

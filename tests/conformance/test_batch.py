@@ -16,11 +16,14 @@ from backends.batch.pilot import PilotBatch, PilotSettings
 from backends.batch.simulated import SimulatedBatch
 from backends.batch.simulated_model import SimulatedSettings
 from backends.batch.slurm import SlurmBatch, SlurmSettings
+from backends.batch.watching import Watching
 from backends.channel.hosts import Hosts
 from domain.report import decode_report
+from examples.batch_system.gridengine import GridEngineBatch, GridSettings
 from runtime.build import build
 from supervisors import SystemClock
 from tests.real.condor import POOL, SCHEDD, Condor
+from tests.real.gridengine import GridEngine
 from tests.real.slurm import Slurm
 
 DEADLINE_S = 60.0
@@ -56,7 +59,11 @@ def spec(token: str, command: list[str]) -> dict[str, Any]:
     }
 
 
-COMMANDS = {"quick": ["true"], "slow": ["sleep", "600"], "bad": ["sh", "-c", "echo broken; exit 7"]}
+COMMANDS = {
+    "quick": ["true"],
+    "slow": ["sh", "-c", "echo hello; exec sleep 600"],
+    "bad": ["sh", "-c", "echo broken; exit 7"],
+}
 
 
 class Local:
@@ -126,8 +133,10 @@ class Scheduled:
         here: Any = {"directory": str(directory / "site"), "command_environment": environment, "evidence_s": 5}
         offered: Any = {"hosts": Hosts({}), "runtime": build(directory), "clock": SystemClock()}
         self.batch: BatchSystem
-        if kind.startswith("slurm"):
+        if kind == "slurm":
             self.batch = SlurmBatch(SlurmSettings(**here), **offered)
+        elif kind == "gridengine":
+            self.batch = GridEngineBatch(GridSettings(**here, queue="main"), **offered)
         else:
             self.batch = CondorBatch(CondorSettings(**here, schedd=SCHEDD, pool=POOL), **offered)
 
@@ -150,11 +159,20 @@ def pool() -> Iterator[Condor]:
         yield made
 
 
-@pytest.fixture(params=["local", "pilot", "simulated", "slurm", "htcondor"])
+@pytest.fixture(scope="module")
+def cell() -> Iterator[GridEngine]:
+    with GridEngine(slots=2) as made:
+        yield made
+
+
+SYSTEMS = {"slurm": "cluster", "htcondor": "pool", "gridengine": "cell"}
+
+
+@pytest.fixture(params=["local", "pilot", "simulated", *SYSTEMS])
 async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Target]:
     made: Target
-    if request.param.startswith(("slurm", "htcondor")):
-        system = request.getfixturevalue("cluster" if request.param.startswith("slurm") else "pool")
+    if request.param in SYSTEMS:
+        system = request.getfixturevalue(SYSTEMS[request.param])
         made = Scheduled(tmp_path, request.param, system.environment)
     else:
         kinds = {"local": Local, "pilot": Pilots}
@@ -277,11 +295,32 @@ async def test_cancel_ends_running_and_waiting_jobs(target: Target) -> None:
     await target.batch.submit([target.job(token, "slow") for token in tokens])
     await running(target, "t1")
     assert await target.batch.fetch(["t1"]) == {}
+    await target.batch.release([*tokens, "unknown"])  # none is held: nothing happens
     await target.batch.cancel([*tokens, "unknown"])
     statuses = await ended(target, *tokens)
     assert {status.reason for status in statuses.values()} == {"cancelled"}
     await target.batch.cancel(tokens)
     assert await target.batch.find(tokens) == statuses
+
+
+@pytest.mark.feature("PA-301", "PA-324", "PA-325")
+async def test_a_running_job_shows_its_heart_and_the_end_of_its_log(target: Target) -> None:
+    if not isinstance(target.batch, Watching):
+        pytest.skip("what it simulates has no log")
+    await target.batch.submit([target.job("t1", "slow"), target.job("t2", "slow")])
+    await running(target, "t1")
+
+    async def beats() -> bool:
+        shown = await target.batch.watch(["t1", "unknown"], tail=4)  # type: ignore[attr-defined]
+        return set(shown) == {"t1"} and shown["t1"].heartbeat is not None and shown["t1"].log_bytes == 6
+
+    await until(target, beats)
+    glimpse = (await target.batch.watch(["t1"], tail=4))["t1"]
+    assert glimpse.heartbeat is not None
+    assert (glimpse.heartbeat.step, glimpse.log) == ("payload", b"llo\n")
+    await target.batch.cancel(["t1", "t2"])
+    await ended(target, "t1", "t2")
+    assert await target.batch.watch(["t1", "t2"]) == {}
 
 
 @pytest.mark.feature("PA-301")

@@ -58,6 +58,8 @@ class Forgetful:
     async def cancel(self, tokens: Sequence[str]) -> None:
         self.cancelled += tokens
 
+    async def release(self, tokens: Sequence[str]) -> None: ...
+
     async def fetch(self, tokens: Sequence[str]) -> dict[str, bytes]:
         raise BatchError("reports are for later", transient=True)
 

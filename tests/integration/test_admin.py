@@ -39,7 +39,7 @@ async def test_the_page_shows_what_each_host_is_asked(tmp_path: Path) -> None:
     hosts.ssh("alps")
     async with running.running(tmp_path, hosts=hosts) as agent:
         page = await agent.get("/")
-        assert "Hosts reached over SSH" in page
+        assert "Hosts that are asked" in page
         row = page[page.index("<td>alps</td>") :].partition("</tr>")[0]
         assert "closed" in row
         assert "1\N{THIN SPACE}200" in row

@@ -139,6 +139,34 @@ async def test_a_filling_disk_stops_work_in_steps(tmp_path: Path, disk: Disk) ->
         await laws_hold(agent)
 
 
+@pytest.mark.feature("OPS-10")
+async def test_a_class_of_files_beyond_its_quota_stops_new_work(tmp_path: Path, disk: Disk) -> None:
+    async with running(tmp_path, more="\n[disk.quotas_gb]\nscratch = 0.001\nsandboxes = 1\n") as agent:
+        scratch = Path(agent.world.settings.agent.state) / "scratch"
+        scratch.mkdir(exist_ok=True)
+
+        async def with_bytes(size: int) -> str:
+            (scratch / "big").write_bytes(bytes(size))
+            await look(agent)
+            return agent.world.brakes.held(Work.INTAKE)
+
+        async def alert() -> list[tuple[str, str]]:
+            return [
+                (each.subject, each.text)
+                for each in await agent.world.store.read(alerts.open_alerts)
+                if each.code == "disk-quota"
+            ]
+
+        assert await with_bytes(950_000) == ""
+        text = await with_bytes(1_100_000)
+        assert text.startswith("scratch in ")
+        assert text.endswith("GB, their quota is 0.001: no new work is taken on")
+        assert await alert() == [("scratch", text)]
+        assert await with_bytes(970_000) != "", "the hysteresis holds the brake"
+        assert await with_bytes(900_000) == ""
+        assert await alert() == []
+
+
 @pytest.mark.feature("REL-09")
 async def test_damage_that_is_found_while_at_work_stops_new_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,11 +16,31 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 
-from domain.job import JobState
-from storage import alerts, jobs, log, migrate, outbox, workflows
+from domain.controls import Control, Kind, Scope
+from domain.escalation import Need
+from domain.job import JobState, JobType
+from domain.rules import Action, Blame, Rule
+from storage import (
+    adjustments,
+    alerts,
+    braking,
+    controls,
+    jobs,
+    learning,
+    log,
+    migrate,
+    nodes,
+    outbox,
+    rulebook,
+    thresholds,
+    workflows,
+)
+from storage.adjustments import Adjustment
 from storage.migrate import revisions
+from storage.nodes import Excluded
 from storage.schema import AGENT
 from storage.store import Store
+from storage.thresholds import Change
 from tests.unit.storage.conftest import Campaign, HandClock, make_spec
 
 HERE = Path(__file__).parent
@@ -52,12 +72,32 @@ async def fill(store: Store, clock: HandClock) -> None:
     await started.submit(ours[:2])
     await store.write(lambda tx: jobs.kill(tx, ours[2:], "not wanted"))
     await store.write(lambda tx: workflows.hold(tx, "started", hold=True, reason="a look", dry_run=False))
+    await fail(store, clock, work.workflow_id, running[0])
+    held = Control(Scope.SITE, "A", Kind.MODE, "drain", "a downtime", "ann", clock.now, clock.now + 3600)
+    await store.write(lambda tx: controls.put(tx, held))
+    await store.write(lambda tx: thresholds.book(tx, [Change("A.batch", JobType.PROCESSING, 10, 12, 10)]))
     await store.write(lambda tx: outbox.put(tx, "main", "acquire", "acquire-1", "{}"))
     await store.write(lambda tx: alerts.raise_alert(tx, "warning", "disk", "state", "87 % full"))
     await store.write(lambda tx: alerts.record(tx, "ann", "jobs/kill", "[3]", "changed"))
     await store.write(lambda tx: log.begin(tx, "counter"))
     await store.write(lambda tx: log.park(tx, "counter", 3, "Traceback: it would not", []))
     await store.write(lambda tx: log.advance(tx, "counter", 3))
+
+
+async def fail(store: Store, clock: HandClock, workflow_id: int, job: int) -> None:
+    """Leave what failures leave besides attempts: rules, adjustments, lessons, bad nodes, a braked workflow."""
+    rule = Rule(name="licence server away", codes="1", text="licence", blame=Blame.SITE, action=Action.WAIT)
+    adjusted = Adjustment(
+        site="A", node="n1", until=clock.now + 3600, memory_mb=3000, releases=1, reason="memory limit"
+    )
+    bad = Excluded("A", "n2", clock.now, None, "burns", "ann")
+    await store.write(lambda tx: rulebook.install(tx, [rule]))
+    await store.write(lambda tx: adjustments.put(tx, {job: adjusted}))
+    await store.write(
+        lambda tx: learning.note(tx, workflow_id, JobType.PROCESSING, Action.MORE_MEMORY, Need(3000, 60), 5.0)
+    )
+    await store.write(lambda tx: nodes.exclude(tx, bad))
+    await store.write(lambda tx: braking.stop(tx, workflow_id, "all of its attempts failed"))
 
 
 def dump(connection: sa.Connection) -> Rows:

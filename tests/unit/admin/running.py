@@ -10,14 +10,22 @@ import aiohttp
 
 from actors.admin import Admin
 from actors.messages import (
+    AllowNode,
+    CancelTransfers,
     Changed,
+    ControlsChanged,
     DropLetters,
+    ExcludeNode,
     HoldWorkflow,
     KillJobs,
     LettersChanged,
+    LiftControl,
     Refused,
     ReplayLetters,
     RetryJobs,
+    RetryTransfers,
+    RevertNeeds,
+    SetControl,
     Submitted,
     SubmitWorkflow,
 )
@@ -39,8 +47,16 @@ def answer(message: Any) -> Any:
             return Submitted(workflow=3, name=message.spec.name, new=True, events=message.spec.events, jobs=2)
         case RetryJobs() | KillJobs():
             return Changed(ids=[job for job in message.jobs if job < 20] or ([5] if message.workflow else []))
+        case ExcludeNode() | AllowNode():
+            return Changed(ids=[1] if message.node.startswith("bad") else [])
+        case RetryTransfers() | CancelTransfers():
+            return Changed(ids=message.ids or [1])
+        case RevertNeeds():
+            return Changed(ids=[5, 6])
         case HoldWorkflow():
             return Changed(ids=[1] if message.workflow == "zmumu" or not message.hold else [])
+        case SetControl() | LiftControl():
+            return ControlsChanged(subjects=message.subjects)
         case ReplayLetters() | DropLetters():
             return LettersChanged(facts=message.facts, mail=message.mail)
         case "crash":
@@ -98,7 +114,10 @@ def world(state: Path, store: Store, hosts: Hosts | None = None, **admin: Any) -
 
 
 def tree(start: Callable[[], Admin]) -> SupervisorSpec:
-    stages = [ChildSpec(name, lambda: Probe(answer)) for name in ("injector", "queue", "error", "postmaster")]
+    stages = [
+        ChildSpec(name, lambda: Probe(answer))
+        for name in ("injector", "steward", "queue", "error", "postmaster", "transfer")
+    ]
     return SupervisorSpec("agent", (SupervisorSpec("stages", tuple(stages)), ChildSpec("admin", start)))
 
 

@@ -1,8 +1,11 @@
 """Every state of every item has a named blocker with an owner; nothing is ever unknown."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from domain import explain
+from domain import placing
 from domain.explain import (
     NOBODY,
     OPERATOR,
@@ -20,6 +23,7 @@ from domain.explain_site import SiteSight, explain_site
 from domain.file import FILE_TABLE, FileState
 from domain.job import JOB_TABLE, JobState, JobType
 from domain.obstacles import agent_away, fact_parked, owner_away
+from domain.placing import UNBLOCKS
 from domain.transfer import TRANSFER_TABLE, TransferState
 from domain.workflow import WORKFLOW_TABLE, WorkflowState
 
@@ -134,12 +138,13 @@ def test_a_workflow_names_first_what_needs_a_person_then_what_holds_most() -> No
 @pytest.mark.parametrize(
     ("known", "code"),
     [
-        ({"enabled": False, "targets": ["a"]}, "site-disabled"),
-        ({"enabled": True, "targets": []}, "no-target"),
-        ({"enabled": True, "targets": ["a"]}, "targets-disabled"),
-        ({"enabled": True, "targets": ["a"], "free": {"a": 2}, "silent": {"a": "no answer"}}, "target-silent"),
-        ({"enabled": True, "targets": ["a"], "free": {"a": 0}}, "no-slot"),
-        ({"enabled": True, "targets": ["a"], "free": {"a": 2}}, "open"),
+        ({"targets": []}, "no-target"),
+        ({"targets": ["a"], "free": {"a": 2}, "closed": {"a": "site-off: a is disabled"}}, "site-off"),
+        ({"targets": ["a"], "free": {"a": 2}, "closed": {"a": "breaker-open: 12 of 20"}}, "breaker-open"),
+        ({"targets": ["a", "b"], "free": {"a": 2, "b": 2}, "closed": {"a": "breaker-open: 12 of 20"}}, "open"),
+        ({"targets": ["a"], "free": {"a": 2}, "silent": {"a": "no answer"}}, "target-silent"),
+        ({"targets": ["a"], "free": {"a": 0}}, "no-slot"),
+        ({"targets": ["a"], "free": {"a": 2}}, "open"),
     ],
 )
 def test_a_site_says_why_it_gets_no_work(known: dict, code: str) -> None:
@@ -161,5 +166,19 @@ def test_what_stands_before_the_reason_is_named_first() -> None:
     assert (later.code, later.owner, later.wake_at) == ("fact-parked", "error", NOW + 5)
 
 
-def test_the_codes_of_the_queue_are_all_known() -> None:
-    assert set(explain.QUEUE_UNBLOCKS) == {"no-slot", "no-site", "site-down", "next-sweep"}
+@pytest.mark.feature("PA-218")
+@pytest.mark.parametrize("code", UNBLOCKS)
+def test_every_code_of_the_queue_says_what_ends_it(code: str) -> None:
+    sight = JobSight(state=JobState.QUEUED, type=JobType.MERGE, queue=f"{code}: so it is", next_s=NEXT)
+    verdict = explain_job(sight, NOW)
+    check(verdict)
+    assert (verdict.code, verdict.text) == (code, "so it is")
+
+
+@pytest.mark.feature("PA-218")
+def test_every_code_that_is_given_is_known() -> None:
+    source = Path(placing.__file__).parent
+    given = set()
+    for name in ("placing", "matching"):
+        given |= set(re.findall(r'f?"([a-z]+-[a-z]+|held|quota): ', (source / f"{name}.py").read_text()))
+    assert {"no-slot", "quota", "held", "breaker-open", "poor-record"} <= given <= set(UNBLOCKS)

@@ -49,7 +49,7 @@ SUBJECTS = {
     "file:/store/unmerged/mc/4.txt": "merge-wait",
     "transfer:1": "transfer-next",
     "site:alpha": "open",
-    "site:beta": "site-disabled",
+    "site:beta": "site-off",
     "site:gamma": "no-target",
 }
 ABSENT = {
@@ -81,7 +81,7 @@ async def test_a_failed_job_tells_the_cause_of_its_attempt(full: Store) -> None:
 
 async def test_a_silent_target_is_named(full: Store) -> None:
     await full.write(
-        lambda tx: alerts.raise_alert(tx, "error", "target-silent", "alpha-batch", "alpha-batch is silent")
+        lambda tx: alerts.raise_alert(tx, "error", "status-silent", "alpha-batch", "alpha-batch is silent")
     )
     assert (await ask(full, "8")).code == "target-silent"
     assert (await ask(full, "site:alpha")).code == "target-silent"

@@ -173,3 +173,9 @@ def test_a_listing_that_is_none_is_an_error() -> None:
         list(slurm().records(Said(1, "", "slurm_load_jobs error: Unable to contact slurm controller")))
     assert caught.value.transient
     assert slurm().listed("slurm_load_jobs: some chatter") is None
+    with pytest.raises(BatchError, match="squeue's answer is unreadable: Welcome to the cluster") as caught:
+        slurm().records(Said(0, "Welcome to the cluster\nScheduled downtime on Monday\n"))
+    assert caught.value.transient
+    mixed = Said(0, "Scheduled downtime on Monday\n7|N/A|RUNNING|n1|m.ab12|None\n")
+    assert [one.name for line in slurm().records(mixed) if (one := slurm().listed(line))] == ["m.ab12"]
+    assert list(slurm().records(Said(0, ""))) == []

@@ -62,3 +62,20 @@ def test_a_host_without_a_table_is_refused_with_the_nearest(tmp_path: Path) -> N
 
 def test_a_way_that_comes_back_to_itself_is_refused(tmp_path: Path) -> None:
     assert "alps -> gate -> alps" in faults(written(tmp_path, gate='jump = "alps"'))
+
+
+@pytest.mark.feature("PA-322")
+def test_outputs_fall_back_to_another_site_that_can_merge_them(tmp_path: Path) -> None:
+    tape = '[sites.tape.storage]\nkind = "posix"\nroot = "/tape"\n'
+    other = (
+        tape
+        + '[sites.bern.storage]\nkind = "posix"\nroot = "/b"\n[sites.bern.targets.b]\nkind = "local"\ndirectory = "b"\n'
+    )
+    for name in ("tape", "alps", "nowhere"):
+        path = written(tmp_path)
+        path.write_text(f'{path.read_text()}{other}[sites.alps]\nstage_out_fallback = ["bern", "{name}"]\n')
+        said = faults(path)
+        assert f"sites.alps.stage_out_fallback: got '{name}', expected another site with a target: bern" in said
+    path = written(tmp_path)
+    path.write_text(f'{path.read_text()}{other}[sites.alps]\nstage_out_fallback = ["bern"]\n')
+    assert load(path, settings_of).settings.sites["alps"].stage_out_fallback == ["bern"]

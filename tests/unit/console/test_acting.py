@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from actors.messages import DropLetters, HoldWorkflow, KillJobs, RetryJobs
+from actors.messages import (
+    CancelTransfers,
+    DropLetters,
+    HoldWorkflow,
+    KillJobs,
+    LiftControl,
+    RetryJobs,
+    RetryTransfers,
+)
 from services.console.agent import AgentFile
 from services.console.commands import build
 from services.console.exits import Exit
@@ -59,17 +68,52 @@ async def test_a_workflow_is_submitted_with_its_files(agent: Agent, run: Run, tm
 
 
 @pytest.mark.feature("OPS-06")
+async def test_transfers_are_tried_again_and_given_up(agent: Agent, run: Run) -> None:
+    assert "1 transfer would be tried once more: 1" in (await run("transfers", "retry", "1", "--dry-run")).stdout
+    order = RetryTransfers(ids=[1], who="anna", dry_run=True)
+    assert agent.probe("transfer").messages[-1] == order
+    assert "cancelled: 1" in (await run("transfers", "cancel", "--to", "gamma", "--reason", "theirs is right")).stdout
+    order = CancelTransfers(destination="gamma", reason="theirs is right", who="anna")
+    assert agent.probe("transfer").messages[-1] == order
+    assert "either ids or --to" in (await run("transfers", "retry", "1", "--to", "gamma", code=Exit.USAGE)).stderr
+    assert "expected ids" in (await run("transfers", "cancel", code=Exit.USAGE)).stderr
+
+
+@pytest.mark.feature("OPS-06")
 async def test_jobs_and_workflows_are_changed(agent: Agent, run: Run) -> None:
     assert "2 jobs queued again: 5, 6" in (await run("retry", "5", "6")).stdout
     assert agent.probe("error").messages[-1] == RetryJobs(jobs=[5, 6], who="anna")
     assert "nothing to do" in (await run("retry", "21", code=Exit.FAILED)).stderr
     assert "1 job would be killed: 5" in (await run("kill", "-w", "zmumu", "--reason", "wrong", "--dry-run")).stdout
     assert agent.probe("error").messages[-1] == KillJobs(workflow="zmumu", reason="wrong", who="anna", dry_run=True)
-    assert "1 workflow held" in (await run("hold", "zmumu", "--reason", "repair")).stdout
+    assert "zmumu: held" in (await run("hold", "zmumu", "--reason", "repair")).stdout
     assert agent.probe("injector").messages[-1] == HoldWorkflow(
         workflow="zmumu", hold=True, reason="repair", who="anna"
     )
-    assert "1 workflow released" in (await run("release", "held")).stdout
+    assert "held: released" in (await run("release", "held")).stdout
+    assert "17, 18: would be held" in (await run("hold", "job:17,18", "--for", "2 h", "--dry-run")).stdout
+    order = agent.probe("steward").messages[-1]
+    assert (order.scope, order.subjects, order.kind, order.who, order.dry_run) == (
+        "job",
+        ["17", "18"],
+        "hold",
+        "anna",
+        True,
+    )
+    assert "alpha: in mode drain-merge" in (await run("site", "drain-merge", "alpha", "--reason", "flood")).stdout
+    assert (agent.probe("steward").messages[-1].value, agent.probe("steward").messages[-1].until) == (
+        "drain-merge",
+        None,
+    )
+    assert "alpha: trusted" in (await run("site", "trust", "alpha")).stdout
+    assert agent.probe("steward").messages[-1].until - time.time() == pytest.approx(6 * 3600, abs=60)
+    assert "alpha: released" in (await run("release", "site:alpha")).stdout
+    assert agent.probe("steward").messages[-1] == LiftControl(scope="site", subjects=["alpha"], kind="hold", who="anna")
+    assert "nothing is held" in (await run("holds")).stdout
+    assert "enabled" in (await run("sites")).stdout
+    for words, text in ((["hold", "cow:7"], "expected a workflow, agent, or one of"), (["hold", "job:x"], "numbers of jobs"),
+                        (["hold", "agent", "--for", "soon"], 'expected a time such as')):  # fmt: skip
+        assert text in (await run(*words, code=Exit.USAGE)).stderr
     assert "did you mean 'zmumu'" in (await run("hold", "zmum", code=Exit.FAILED)).stderr
     assert json.loads((await run("dlq", "replay", "--json")).stdout)["changed"] == [1]
     assert "1 dead letter would be dropped: 1" in (await run("dlq", "drop", "1", "--dry-run")).stdout

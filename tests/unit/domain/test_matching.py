@@ -1,72 +1,127 @@
 """Jobs go in queue order to allowed places with room, and a job that waits is told why."""
 
+from collections import defaultdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.job import JobType
-from domain.matching import Candidate, Place, match, may_run, wait_reason
+from domain.matching import Candidate, Choice, Place, match, may_run, room_for, wait_reason
 
 SITES = st.sampled_from("ABC")
 KINDS = st.sampled_from(list(JobType))
+MAYBE = st.none() | st.integers(-1, 12)
+P, M = JobType.PROCESSING, JobType.MERGE
 
 
 @st.composite
 def queues(draw: st.DrawFn) -> list[Candidate]:
-    made = draw(st.lists(st.tuples(KINDS, st.frozensets(SITES), st.none() | SITES), max_size=30))
-    return [Candidate(n + 1, *parts) for n, parts in enumerate(made)]
+    parts = st.tuples(
+        KINDS, st.frozensets(SITES), st.none() | SITES, st.sampled_from((1, 2, 8)), st.sampled_from((0, 1000, 3000))
+    )
+    return [Candidate(n + 1, *each) for n, each in enumerate(draw(st.lists(parts, max_size=30)))]
 
 
 @st.composite
 def places(draw: st.DrawFn) -> list[Place]:
     sites = draw(st.lists(SITES, max_size=5))
     room = st.dictionaries(KINDS, st.integers(-2, 10), max_size=2)
-    return [Place(f"{site}{n}", site, draw(room)) for n, site in enumerate(sites)]
+    shut = st.dictionaries(KINDS, st.just("held: by ann"), max_size=1)
+    return [
+        Place(f"{site}{n}", site, draw(room), draw(shut), draw(MAYBE), draw(MAYBE), draw(st.none() | st.just(9000)),
+              draw(st.booleans()), draw(st.floats(0.1, 1.0)))
+        for n, site in enumerate(sites)
+    ]  # fmt: skip
 
 
-@pytest.mark.feature("PA-204", "PA-206")
+def by_target(chosen: dict[Choice, list[int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for choice, ids in chosen.items():
+        found[choice.target] += ids
+    return {target: sorted(ids) for target, ids in found.items()}
+
+
+@pytest.mark.feature("PA-204", "PA-206", "PA-207", "PA-215")
 @given(queues(), places())
 def test_laws(queue, free):
     by_id = {job.id: job for job in queue}
-    released = match(queue, free)
+    chosen = match(queue, free)
+    released = by_target(chosen)
     given_out = [job for ids in released.values() for job in ids]
     assert len(given_out) == len(set(given_out))
+    left = []
     for place in free:
-        mine = [by_id[job] for job in released.get(place.target, [])]
-        assert all(may_run(job, place.site) for job in mine)
-        for kind in JobType:
-            assert sum(job.type is kind for job in mine) <= max(0, place.free.get(kind, 0))
-    for job in queue:
-        if job.id not in given_out:
-            room = {p.target: p.free.get(job.type, 0) for p in free if may_run(job, p.site)}
-            used = {t: sum(by_id[i].type is job.type and i < job.id for i in released.get(t, [])) for t in room}
-            assert all(used[target] >= size for target, size in room.items()), "it was passed over"
+        rest = place
+        for job in (by_id[identity] for identity in released.get(place.target, [])):
+            assert may_run(job, place.site)
+            assert job.type not in place.closed
+            assert rest.room(job) >= 1, "more went there than fits"
+            rest = rest.less(job)
+        left.append(rest)
+    passed_over = [job for job in queue if job.id not in given_out]
+    assert not any(room_for(job, left) for job in passed_over)
+    for choice, ids in chosen.items():
+        assert choice.runner_up != choice.target
+        known = {place.target: place for place in free}
+        if choice.runner_up:
+            assert all(known[choice.runner_up].room(by_id[identity]) for identity in ids)
 
 
-@pytest.mark.feature("PA-206")
-def test_the_emptiest_allowed_place_is_taken():
-    free = [Place("a", "A", {JobType.PROCESSING: 1}), Place("b", "B", {JobType.PROCESSING: 3})]
-    queue = [Candidate(n, JobType.PROCESSING, frozenset(), None) for n in range(1, 6)]
-    assert match(queue, free) == {"b": [1, 2, 4], "a": [3]} or match(queue, free) == {"b": [1, 2, 3], "a": [4]}
-    pinned = [Candidate(1, JobType.PROCESSING, frozenset("B"), "A")]
-    assert match(pinned, free) == {"a": [1]}
+@pytest.mark.feature("PA-206", "PA-215")
+def test_the_emptiest_allowed_place_is_taken_and_the_better_one_more_often():
+    free = [Place("a", "A", {P: 1}), Place("b", "B", {P: 3})]
+    queue = [Candidate(n, P, frozenset(), None) for n in range(1, 6)]
+    assert by_target(match(queue, free)) == {"b": [1, 2, 4], "a": [3]}
+    assert match(queue[:1], free) == {Choice("b", "a"): [1]}
+    pinned = [Candidate(1, P, frozenset("B"), "A")]
+    assert match(pinned, free) == {Choice("a", ""): [1]}
+    even = [Place("a", "A", {P: 90}, score=0.2), Place("b", "B", {P: 90}, score=0.4)]
+    many = [Candidate(n, P, frozenset(), None) for n in range(1, 61)]
+    shares = {target: len(ids) for target, ids in by_target(match(many, even)).items()}
+    assert shares["b"] > 2 * shares["a"]
+
+
+@pytest.mark.feature("PA-207")
+def test_an_eight_core_job_uses_eight():
+    place = [Place("a", "A", {P: 100}, cores=20, memory_mb=9000)]
+    wide = [Candidate(n, P, frozenset(), None, cores=8, memory_mb=1000) for n in (1, 2, 3)]
+    thin = [Candidate(n, P, frozenset(), None, cores=1, memory_mb=1000) for n in range(4, 20)]
+    assert by_target(match([*wide, *thin], place)) == {"a": [1, 2, 4, 5, 6, 7]}, "2 x 8 + 4 x 1 cores"
+    hungry = [Candidate(n, P, frozenset(), None, memory_mb=4000) for n in (1, 2, 3)]
+    assert by_target(match(hungry, place)) == {"a": [1, 2]}
+    assert wait_reason(hungry[0], [place[0]._replace(memory_mb=3000)]).startswith("quota: 1 cores and 4000 MB")
 
 
 @pytest.mark.feature("PA-218")
 @pytest.mark.parametrize(
     ("sites", "pinned", "free", "code"),
     [
-        ("", "A", [Place("b", "B", {JobType.PROCESSING: 1})], "site-down"),
-        ("C", None, [Place("b", "B", {JobType.PROCESSING: 1})], "no-site"),
+        ("", "A", [Place("b", "B", {P: 1})], "no-data"),
+        ("C", None, [Place("b", "B", {P: 1})], "no-site"),
         ("", None, [], "no-site"),
-        ("B", None, [Place("b", "B", {JobType.PROCESSING: 0})], "no-slot"),
-        ("B", None, [Place("b", "B", {JobType.MERGE: 3})], "no-slot"),
-        ("B", None, [Place("b", "B", {JobType.PROCESSING: 1})], "next-sweep"),
+        ("B", None, [Place("b", "B", {P: 0})], "no-slot"),
+        ("B", None, [Place("b", "B", {M: 3})], "no-slot"),
+        ("B", None, [Place("b", "B", {P: 1})], "next-sweep"),
+        ("B", None, [Place("b", "B", {P: 1}, {P: "breaker-open: 12 of 20"})], "breaker-open"),
+        ("B", None, [Place("b", "B", {P: 1}, {M: "breaker-open: 12 of 20"})], "next-sweep"),
+        ("B", None, [Place("b", "B", {P: 1}, {P: "held: x"}), Place("c", "B", {P: 0})], "no-slot"),
+        ("", None, [Place("b", "B", {P: 1}, picky=True)], "site-test"),
+        ("B", None, [Place("b", "B", {P: 1}, picky=True)], "next-sweep"),
+        ("B", None, [Place("b", "B", {P: 1}, jobs=0)], "breaker-open"),
+        ("B", None, [Place("b", "B", {P: 1}, cores=0)], "quota"),
     ],
 )
 def test_a_waiting_job_is_told_why(sites, pinned, free, code):
-    reason = wait_reason(Candidate(1, JobType.PROCESSING, frozenset(sites), pinned), free)
+    reason = wait_reason(Candidate(1, P, frozenset(sites), pinned), free)
     assert reason.partition(":")[0] == code
+
+
+@pytest.mark.feature("PA-218")
+def test_every_closed_place_says_its_reason():
+    shut = [Place("a", "A", {P: 1}, {P: "site-down: ann: flood"}), Place("b", "B", {P: 1}, {P: "held: bob"})]
+    assert wait_reason(Candidate(1, P, frozenset(), None), shut) == "site-down: ann: flood; bob"
+    assert wait_reason(Candidate(1, P, frozenset(), None), [*shut, shut[1]]).startswith("held: ")
 
 
 @pytest.mark.feature("PA-218")
@@ -74,4 +129,4 @@ def test_a_waiting_job_is_told_why(sites, pinned, free, code):
 def test_a_job_waits_for_a_sweep_only_where_there_is_room(queue, free):
     for job in queue:
         sweeping = wait_reason(job, free).startswith("next-sweep")
-        assert sweeping == any(may_run(job, place.site) and place.free.get(job.type, 0) > 0 for place in free)
+        assert sweeping == any(place.room(job) for place in free)

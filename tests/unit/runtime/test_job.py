@@ -188,16 +188,17 @@ def test_nothing_of_the_process_group_stays_behind(bench: Any) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_runtime_that_is_told_to_stop_still_reports(any_bench: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])  # the second is what Grid Engine warns by
+def test_a_runtime_that_is_told_to_stop_still_reports(any_bench: Any, number: signal.Signals) -> None:
     any_bench.shell("echo started; touch ../started; sleep 600")
     with any_bench.start() as process:
         deadline = time.monotonic() + 10
         while not (any_bench.directory / "started").exists() and time.monotonic() < deadline:
             os.sched_yield()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.communicate(timeout=10)
     report = any_bench.report()
-    assert (process.returncode, report.exit_code) == (143, 143)
+    assert (process.returncode, report.exit_code) == (128 + number, 128 + number)
     assert report.errors[0].log == "started\n"
 
 

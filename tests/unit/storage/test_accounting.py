@@ -219,7 +219,8 @@ async def test_attempts_are_numbered_and_codes_are_their_own(campaign):
         await campaign.release()
         await campaign.submit(ids)
         await campaign.run(ids)
-    assert await campaign.read(lambda c: attempts.codes(c, ids)) == {i: (JobType.PROCESSING, [1, 2]) for i in ids}
+    tried = await campaign.read(lambda c: attempts.tried(c, ids))
+    assert {owner: [one.code for one in found] for owner, found in tried.items()} == {owner: [1, 2] for owner in ids}
     live = await campaign.read(lambda c: attempts.live(c, ids))
     assert {found.number for found in live.values()} == {3}
     assert await campaign.breaches() == []

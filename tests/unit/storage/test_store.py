@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from domain.events import WorkflowsAdded, WorkflowsPaused
 from storage import alerts, lease, log, schema, writer
-from storage.engine import among
+from storage.engine import among, among_words
 from storage.errors import StoreAway, StoreError, StoreLost
 from storage.store import GROUP, Store
 from supervisors import Transient
@@ -241,6 +241,16 @@ async def test_any_number_of_ids_in_one_question(store):
         query = sa.select(schema.alert.c.id).where(among(schema.alert.c.id, ids))
         found = await store.read(lambda c, q=query: list(c.execute(q).scalars()))
         assert sorted(found) == [n for n in ids if n <= 50]
+
+
+@pytest.mark.feature("PA-022")
+async def test_any_number_of_words_in_one_question(store):
+    awkward = ["it's", 'a "quoted"', "back\\slash", "50 % of it", "\u65e5\u672c", ":colon", ""]
+    await store.write(lambda tx: [note(word)(tx) for word in awkward] and None)
+    query = sa.select(schema.alert.c.code).where(among_words(schema.alert.c.code))
+    for words in ([], [awkward[0]], awkward, [str(n) for n in range(3000)] + awkward[2:4]):
+        found = await store.read(lambda c, w=words: list(c.execute(query, {"words": w}).scalars()))
+        assert sorted(found) == sorted(set(words) & set(awkward))
 
 
 @pytest.mark.feature("PA-022")

@@ -1,0 +1,86 @@
+"""Calls about who may run where: sites with what was found out of them, and what operators say of them."""
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from actors.admin_pages.acting import audited, who
+from actors.admin_pages.bodies import Plain, Text, receive
+from actors.admin_pages.desk import Desk
+from actors.admin_pages.refusal import bad_value
+from actors.messages import LiftControl, SetControl
+from domain.controls import Kind, Mode, Scope
+from storage.views.sites import ControlView, SiteView, all_sites, said
+
+Subjects = Annotated[list[Text], Meta(min_length=1, max_length=10_000)]
+
+
+class Say(Plain, frozen=True, kw_only=True):
+    """What is said of which subjects: a hold, a mode of sites (`value`), trust in sites in spite of their records; for
+    `lasts_s` seconds, else until it is lifted."""
+
+    scope: Scope
+    subjects: Subjects
+    kind: Kind = Kind.HOLD
+    value: Text = ""
+    reason: Text = ""
+    lasts_s: Annotated[float, Meta(gt=0, le=3660 * 86_400)] | None = None
+
+
+class Unsay(Plain, frozen=True, kw_only=True):
+    """What is no longer said of which subjects."""
+
+    scope: Scope
+    subjects: Subjects
+    kind: Kind = Kind.HOLD
+    reason: Text = ""
+
+
+class ControlsDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The subjects of which something new is said, or no longer, or would be."""
+
+    changed: list[str]
+    dry_run: bool
+
+
+async def sites(desk: Desk, _request: web.Request) -> list[SiteView]:
+    return await desk.read(lambda c: all_sites(c, desk.world.settings, desk.now))
+
+
+async def controls(desk: Desk, _request: web.Request) -> list[ControlView]:
+    return await desk.read(lambda c: said(c, desk.now))
+
+
+async def control(desk: Desk, request: web.Request) -> ControlsDone:
+    body = await receive(request, Say)
+    modes = [str(mode) for mode in Mode]
+    if (body.kind is Kind.MODE and body.value not in modes) or (body.kind is not Kind.MODE and body.value):
+        expected = f"one of {', '.join(modes)}" if body.kind is Kind.MODE else "nothing: only a mode has a value"
+        raise bad_value("value", body.value, expected)
+    until = None if body.lasts_s is None else desk.now + body.lasts_s
+    order = SetControl(
+        scope=body.scope,
+        subjects=body.subjects,
+        kind=body.kind,
+        value=body.value,
+        reason=body.reason,
+        until=until,
+        who=who(request),
+        dry_run=body.dry_run,
+    )
+    return await _controlled(desk, request, order)
+
+
+async def lift(desk: Desk, request: web.Request) -> ControlsDone:
+    body = await receive(request, Unsay)
+    given = {name: getattr(body, name) for name in body.__struct_fields__}
+    return await _controlled(desk, request, LiftControl(**given, who=who(request)))
+
+
+async def _controlled(desk: Desk, request: web.Request, order: SetControl | LiftControl) -> ControlsDone:
+    async def work() -> ControlsDone:
+        return ControlsDone(changed=(await desk.ask("steward", order)).subjects, dry_run=order.dry_run)
+
+    return await audited(desk, request, repr(order)[:2000], work)  # type: ignore[no-any-return]

@@ -1,0 +1,257 @@
+"""Steward: carries out what operators say of who may run where, and ends it when its time is over.
+
+Holds of jobs, workflows, requests, sites, targets and of the whole agent (PA-203), modes of sites (PA-211), trust in a site
+in spite of its record (PA-213). A site that is down gives back what waits there: the attempts are closed as killed, so that
+the tracker asks for their end until it has come, and no retry is burnt. Jobs that waited for a site that did not exist are
+looked at anew.
+Takes: SetControl, LiftControl. Woken by: jobs that come back to the queue.
+Writes: JobsPaused, JobsRequeued, JobsReadmitted, JobsCooledOff, JobsReturned, JobsWithdrawn, WorkflowsPaused, WorkflowsResumed,
+alerts, the audit. Settings: queue.sweep_s, quality.window_s.
+"""
+
+from typing import Any
+
+from actors.brakes import Work
+from actors.messages import ControlsChanged, LiftControl, Refused, SetControl, Wake
+from actors.stage import Stage
+from actors.world import World
+from config.faults import nearest
+from domain import events as e
+from domain.controls import AGENT, KINDS, Control, Kind, Mode, Scope, about, mode_of
+from domain.job import JobState
+from storage import alerts, breakers, controls, jobs, sites, workflows
+from storage.engine import Connection
+from storage.store import Tx
+
+BATCH = 1000
+"""Most jobs taken back from a target in one transaction."""
+PRUNE_S = 3600.0
+HOMELESS = "no-site"
+
+
+class Steward(Stage):
+    emits = (
+        e.JobsPaused,
+        e.JobsRequeued,
+        e.JobsReadmitted,
+        e.JobsCooledOff,
+        e.JobsReturned,
+        e.JobsWithdrawn,
+        e.WorkflowsPaused,
+        e.WorkflowsResumed,
+    )
+    woken_by = (e.JobsRequeued, e.JobsReturned)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._prune_at = 0.0
+        self._told: str | None = None
+        """Text of the open alert of jobs without a site; None: an earlier life may have left one."""
+
+    @property
+    def sweep_s(self) -> float:
+        return self.world.settings.queue.sweep_s
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        await self._brake()
+
+    # ------------------------------------------------------------ commands
+    async def on_command(self, message: Any) -> Any:
+        match message:
+            case SetControl():
+                return await self._set(message)
+            case LiftControl():
+                return await self._lift(message)
+        return await super().on_command(message)
+
+    async def _set(self, order: SetControl) -> ControlsChanged:
+        scope, kind = Scope(order.scope), Kind(order.kind)
+        if order.until is not None and order.until <= self.clock.time():
+            raise Refused(f"until: got {order.until:.0f}, expected a time to come (UTC epoch seconds)")
+        await self._check(scope, kind, order.subjects)
+        if order.dry_run:
+            return ControlsChanged(subjects=order.subjects)
+
+        def put(tx: Tx) -> list[str]:
+            said = Control(scope, "", kind, order.value, order.reason, order.who, tx.now, order.until)
+            changed = _put(tx, said, order.subjects)
+            text = f"{order.value or kind}: {order.reason}" + (f", until {order.until:.0f}" if order.until else "")
+            alerts.record(tx, order.who, f"{kind} {scope}", ", ".join(order.subjects)[:2000], text)
+            return changed
+
+        return await self._changed(await self.write(put))
+
+    async def _lift(self, order: LiftControl) -> ControlsChanged:
+        scope, kind = Scope(order.scope), Kind(order.kind)
+        if order.dry_run:
+            return ControlsChanged(subjects=await self.store.read(lambda c: _present(c, scope, kind, order.subjects)))
+
+        def lift(tx: Tx) -> list[str]:
+            changed = _lift(tx, scope, kind, order.subjects, order.reason or f"resumed by {order.who}")
+            alerts.record(tx, order.who, f"lift {kind} {scope}", ", ".join(order.subjects)[:2000], f"{changed}"[:2000])
+            return changed
+
+        return await self._changed(await self.write(lift))
+
+    async def _changed(self, subjects: list[str]) -> ControlsChanged:
+        """Let it take effect now."""
+        await self._brake()
+        if subjects:
+            self.actor_ref.tell(Wake(), unique=True)
+            self.hint("queue")
+        return ControlsChanged(subjects=subjects)
+
+    async def _check(self, scope: Scope, kind: Kind, subjects: list[str]) -> None:
+        """Raise Refused for what is not there, with the nearest name."""
+        if scope not in KINDS[kind]:
+            raise Refused(f"{kind} of {scope}: expected one of {', '.join(KINDS[kind])}")
+        known = await self.store.read(lambda c: self._known(c, scope, subjects))
+        for subject in subjects:
+            if subject not in known:
+                near = nearest(subject, known)
+                raise Refused(f"no {scope} {subject!r}" + (f"; did you mean {near!r}?" if near else ""))
+
+    def _known(self, connection: Connection, scope: Scope, subjects: list[str]) -> list[str]:
+        match scope:
+            case Scope.AGENT:
+                return [AGENT]
+            case Scope.SITE:
+                return list(self.world.settings.sites)
+            case Scope.TARGET:
+                return list(self.world.targets())
+            case Scope.JOB:
+                ids = [int(subject) for subject in subjects if subject.isdigit()]
+                return [str(job.id) for job in jobs.load(connection, ids)]
+        flows = workflows.load(connection).values()
+        return [flow.request if scope is Scope.REQUEST else flow.name for flow in flows]
+
+    # ------------------------------------------------------------ what follows
+    async def work(self) -> bool:
+        await self._expire()
+        said = await self.store.read(lambda c: controls.load(c, self.clock.time()))
+        more = await self._withdraw(said)
+        if await self.store.read(controls.held_jobs):
+            await self.write(controls.catch)
+        await self._readmit()
+        if self.clock.monotonic() >= self._prune_at:
+            self._prune_at = self.clock.monotonic() + PRUNE_S
+            before = self.clock.time() - self.world.settings.quality.window_s
+            await self.write(lambda tx: breakers.prune(tx, before))
+        return more
+
+    async def _expire(self) -> None:
+        """Take back what was said for a time that is over; look again when the next one ends."""
+        over = await self.store.read(lambda c: controls.over(c, self.clock.time()))
+
+        def end(tx: Tx) -> None:
+            for old in over:
+                _lift(tx, old.scope, old.kind, [old.subject], "its time is over")
+                alerts.record(tx, self.name, f"lift {old.kind} {old.scope}", old.subject, "its time is over")
+
+        if over:
+            await self.write(end)
+            await self._changed([old.subject for old in over])
+        ends = await self.store.read(controls.next_end)
+        if ends is not None:
+            self.after(max(0.0, ends - self.clock.time()), Wake(), key="end")
+
+    async def _brake(self) -> None:
+        """Keep released jobs from being submitted where that is held or down; all others may be."""
+        said = await self.store.read(lambda c: controls.load(c, self.clock.time()))
+        self.world.brakes.free(self.name)
+        if hold := about(said, Kind.HOLD, Scope.AGENT, AGENT):
+            self.world.brakes.hold(self.name, f"the agent is held ({hold.words})", Work.SUBMISSION)
+        for name, (site, _) in self.world.targets().items():
+            if reason := stopped(said, site, name):
+                self.world.brakes.hold(self.name, reason, Work.SUBMISSION, target=name)
+
+    async def _withdraw(self, said: list[Control]) -> bool:
+        """Take back what waits at the targets of sites that are down; what is only released goes back wherever it may not be
+        submitted."""
+        more = False
+        for name, (site, _) in self.world.targets().items():
+            reason = stopped(said, site, name)
+            if not reason:
+                continue
+            down = mode_of(said, site)[0] is Mode.DOWN
+            states = (JobState.RELEASED, JobState.PENDING) if down else (JobState.RELEASED,)
+            more = await self._take_back(name, states, reason) or more
+        return more
+
+    async def _take_back(self, target: str, states: tuple[JobState, ...], reason: str) -> bool:
+        """Take the first jobs in these states back; True = there may be more."""
+        found = [job.id for job in await self.store.read(lambda c: jobs.at_target(c, target, *states, limit=BATCH))]
+        if found:
+            await self.write(lambda tx: jobs.withdraw(tx, found, reason))
+            self.log.info("%d jobs came back from %s: %s", len(found), target, reason)
+        return len(found) == BATCH
+
+    async def _readmit(self) -> None:
+        """Let jobs be looked at anew that waited for a site which is there now; tell of those that go on waiting."""
+        waiting = await self.store.read(controls.homeless)
+        known = await self.store.read(workflows.load) if waiting else {}
+        housed = {
+            identity
+            for identity, owner, pinned in waiting
+            if sites.housed(self.world.settings, [pinned] if pinned else known[owner].spec.sites)
+        }
+        left = [owner for identity, owner, _ in waiting if identity not in housed]
+        names = ", ".join(sorted({known[owner].name for owner in left}))
+        text = f"{len(left)} jobs of {names} wait for a site with a batch target" if left else ""
+        if not housed and text == self._told:
+            return
+
+        def readmit(tx: Tx) -> None:
+            controls.readmit(tx, sorted(housed), "a site for them is there now")
+            if text:
+                alerts.raise_alert(tx, "warning", HOMELESS, "jobs", text)
+            else:
+                alerts.close_alert(tx, HOMELESS, "jobs")
+
+        await self.write(readmit)
+        self._told = text
+
+
+def stopped(said: list[Control], site: str, target: str) -> str:
+    """Return why nothing at all is submitted to a target by an operator's word, "" if it is."""
+    for scope, name in ((Scope.SITE, site), (Scope.TARGET, target)):
+        if hold := about(said, Kind.HOLD, scope, name):
+            return f"{scope} {name} is held ({hold.words})"
+    mode, words = mode_of(said, site)
+    return f"{site} is in {mode} ({words})" if mode in (Mode.DOWN, Mode.DRAIN) else ""
+
+
+def _put(tx: Tx, said: Control, subjects: list[str]) -> list[str]:
+    """Say the same of each subject; return those of which it is news."""
+    if said.scope is Scope.JOB:
+        ids = [int(subject) for subject in subjects]
+        return [str(identity) for identity in controls.hold_jobs(tx, ids, said.reason, said.author, said.until)]
+    for subject in subjects:
+        controls.put(tx, said._replace(subject=subject))
+        if said.scope is Scope.WORKFLOW:
+            workflows.hold(tx, subject, hold=True, reason=said.reason or "held by an operator", dry_run=False)
+        if said.kind is Kind.TRUST:
+            breakers.close(tx, Scope.SITE, subject)
+    return subjects
+
+
+def _lift(tx: Tx, scope: Scope, kind: Kind, subjects: list[str], reason: str) -> list[str]:
+    """Take it back of each subject; return those of which it was said."""
+    if scope is Scope.JOB:
+        return [str(identity) for identity in controls.resume_jobs(tx, [int(each) for each in subjects], reason)]
+    changed = []
+    for subject in subjects:
+        there = controls.lift(tx, scope, subject, kind)
+        if scope is Scope.WORKFLOW:
+            there = bool(workflows.hold(tx, subject, hold=False, reason=reason, dry_run=False)) or there
+        if there:
+            changed.append(subject)
+    return changed
+
+
+def _present(connection: Connection, scope: Scope, kind: Kind, subjects: list[str]) -> list[str]:
+    if scope is Scope.JOB:
+        return [str(identity) for identity in controls.held_jobs(connection, [int(each) for each in subjects])]
+    said = {one.subject for one in controls.load(connection) if (one.scope, one.kind) == (scope, kind)}
+    return [subject for subject in subjects if subject in said]

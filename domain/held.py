@@ -1,0 +1,62 @@
+"""What to do about a job that its batch system holds: one ordered table by its reason, first match wins (PA-315)."""
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from domain.types import looked_at
+
+
+class HeldAction(StrEnum):
+    """`release` it in the batch system; end it there and submit it again with `more-memory` or `more-time`, or at another
+    site (`elsewhere`); `fail`: give it up; `list`: leave it to a person."""
+
+    RELEASE = "release"
+    MORE_MEMORY = "more-memory"
+    MORE_TIME = "more-time"
+    ELSEWHERE = "elsewhere"
+    FAIL = "fail"
+    LIST = "list"
+
+
+class HeldRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A reason and what follows from it."""
+
+    said: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=500, description="a regular expression")],
+        Meta(description="looked for in the batch system's reason"),
+    ]
+    action: Annotated[HeldAction, Meta(description="what follows")]
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.said)
+        except re.error as error:
+            raise ValueError(f"said is no regular expression: {error}") from None
+
+
+H = HeldAction
+BUILT_IN: tuple[HeldRule, ...] = (
+    HeldRule(said="(?i)memory", action=H.MORE_MEMORY),
+    HeldRule(said="(?i)time limit|wall ?time|run ?time", action=H.MORE_TIME),
+    HeldRule(said="launch failed|REQUEUE_HOLD|SPECIAL_EXIT", action=H.RELEASE),
+    HeldRule(said="(?i)error from .*(starter|shadow|startd)|transfer|spool", action=H.RELEASE),
+    HeldRule(said="DependencyNeverSatisfied|BadConstraints|RESV_DEL_HOLD", action=H.ELSEWHERE),
+    HeldRule(said="JobHeldAdmin|JobHeldUser|via condor_hold", action=H.LIST),
+)
+"""Reasons of Slurm (https://slurm.schedmd.com/job_reason_codes.html) and of HTCondor (HoldReason,
+https://htcondor.readthedocs.io/en/latest/classad-attributes/job-classad-attributes.html)."""
+
+
+def judge(said: str, own: Sequence[HeldRule], releases: int, most: int) -> HeldAction:
+    """Return what follows from a reason; what was released `most` times already goes to another site instead."""
+    rule = next((rule for rule in (*own, *BUILT_IN) if re.search(rule.said, said)), None)
+    action = rule.action if rule is not None else HeldAction.LIST
+    return HeldAction.ELSEWHERE if action is HeldAction.RELEASE and releases >= most else action
+
+
+looked_at(list[HeldRule])

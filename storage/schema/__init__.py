@@ -1,0 +1,65 @@
+"""The agent's tables."""
+
+from pathlib import Path
+
+from storage.schema.columns import LFN, MAX_LFN, NAMING, Id, Line, Schema, Time, Word, lease_table, metadata, one_of
+from storage.schema.data import block, dataset, file, merge_input, replica, transfer
+from storage.schema.deciding import adjustment, brake, breaker, control, hourly, learned, node, rulebook, threshold
+from storage.schema.desk import alert, audit, dead_letter, outbox
+from storage.schema.history import cause, cursor, daily, event, folded, horizon, later, parked, restoration, tally
+from storage.schema.work import FAILED, SOME_FAILURE, allocation, attempt, flag, job, lease, workflow
+
+AGENT = Schema("agent", metadata, Path(__file__).parents[1] / "migrations" / "agent")
+"""The agent's tables and their migrations."""
+
+__all__ = [
+    "AGENT",
+    "FAILED",
+    "LFN",
+    "MAX_LFN",
+    "NAMING",
+    "SOME_FAILURE",
+    "Id",
+    "Line",
+    "Schema",
+    "Time",
+    "Word",
+    "adjustment",
+    "alert",
+    "allocation",
+    "attempt",
+    "audit",
+    "block",
+    "brake",
+    "breaker",
+    "cause",
+    "control",
+    "cursor",
+    "daily",
+    "dataset",
+    "dead_letter",
+    "event",
+    "file",
+    "flag",
+    "folded",
+    "horizon",
+    "hourly",
+    "job",
+    "later",
+    "learned",
+    "lease",
+    "lease_table",
+    "merge_input",
+    "metadata",
+    "node",
+    "one_of",
+    "outbox",
+    "parked",
+    "replica",
+    "restoration",
+    "rulebook",
+    "tally",
+    "threshold",
+    "transfer",
+    "workflow",
+]

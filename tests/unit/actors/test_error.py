@@ -1,0 +1,165 @@
+"""Error over a real store, with a queue beside it: what follows failures, and what operators say of nodes and needs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from actors.brakes import Work
+from actors.error import Error
+from actors.messages import AllowNode, Changed, ExcludeNode, RevertNeeds, Wake
+from actors.queue import Queue
+from actors.world import World
+from config.settings import Settings
+from domain import exit_codes as x
+from storage import adjustments, attempts, nodes, schema
+from storage.attempts import Failure, Seen
+from storage.sandboxes import Sandboxes
+from storage.store import Store
+from supervisors import ActorSystem, ChildSpec, SupervisorSpec
+from tests.unit.actors.ruling import SITES, J, Place
+
+ROOMY = {
+    name: {"storage": {"kind": "posix"}, "targets": {f"{name}-batch": {"kind": "local", "limits": {"processing": 99}}}}
+    for name in SITES
+}
+
+
+class Ward(Place):
+    """A place with error and queue, and one way to let attempts fail."""
+
+    @asynccontextmanager
+    async def life(self, sites: dict[str, Any] = SITES, **tables: Any) -> AsyncIterator["Ward"]:
+        store = await Store.open(f"sqlite:///{self.directory}/agent.db", clock=self.clock)
+        settings = msgspec.convert({"agent": {"name": "here"}, "sites": sites, **tables}, Settings)
+        self.world = World(settings, store, self.clock, Sandboxes(self.directory), {}, {}, {}, {})
+        children = (ChildSpec("error", partial(Error, self.world)), ChildSpec("queue", partial(Queue, self.world)))
+        self.system = ActorSystem(SupervisorSpec("root", children), clock=self.clock)
+        await self.system.start()
+        try:
+            yield self
+        finally:
+            await self.system.stop(drain=0)
+            await store.close()
+
+    async def look(self) -> None:
+        for name in ("error", "queue", "error", "queue"):
+            await self.ref(name).ask(Wake())
+
+    async def fail(self, ids: list[int], code: int, *, node: str = "n1", ran_s: float = 1000.0) -> None:
+        """Let the attempts of released jobs run and fail, each where the queue has put it."""
+        for job in await self.load(ids):
+            await self.submit([job.id], str(job.site))
+        now = self.clock.now
+        seen = {owner: Seen("", node=node, started_at=now, ended_at=now + ran_s) for owner in ids}
+        await self.world.store.write(lambda tx: attempts.ended(tx, seen))
+        failures = [Failure(owner, code, f"odd thing {code}") for owner in ids]
+        await self.world.store.write(lambda tx: attempts.fail(tx, failures))
+        self.clock.now += 10.0
+        await self.look()
+
+    async def order(self, message: object) -> list[int]:
+        answer: Changed = await self.ref("error").ask(message)
+        await self.look()
+        return answer.ids
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+@pytest.mark.feature("PA-405")
+async def test_a_code_that_no_rule_knows_is_told_of(ward: Ward) -> None:
+    async with ward.life():
+        (job, *_) = await ward.add()
+        await ward.fail([job], 77_777)
+        assert "no rule matches exit code 77777: odd thing" in (await ward.alerts())["unknown-failure"]
+        assert await ward.states([job]) == {"cooloff": 1}
+
+
+@pytest.mark.feature("PA-404", "PA-409")
+async def test_a_fault_of_the_site_goes_at_once_to_the_other_one(ward: Ward) -> None:
+    async with ward.life():
+        (job,) = await ward.add(count=1)
+        (before,) = await ward.load([job])
+        await ward.fail([job], x.STAGE_OUT)
+        (after,) = await ward.load([job])
+        assert after.state is J.RELEASED
+        assert {before.site, after.site} == {"alps", "bern"}
+        await ward.fail([job], x.STAGE_OUT)
+        assert await ward.states([job]) == {"cooloff": 1}, "both have failed it"
+
+
+@pytest.mark.feature("PA-409")
+async def test_a_sole_holder_is_waited_for(ward: Ward) -> None:
+    async with ward.life():
+        (job,) = await ward.add(count=1, sites=["alps"])
+        await ward.fail([job], x.STAGE_OUT)
+        assert await ward.states([job]) == {"cooloff": 1}
+
+
+@pytest.mark.feature("PA-321")
+async def test_fast_failures_exclude_a_node_and_many_such_nodes_stop_the_target(ward: Ward) -> None:
+    async with ward.life(sites=ROOMY):
+        for number in range(5):
+            ids = await ward.add(f"w{number}", sites=["alps"])
+            await ward.fail(ids, x.ABSENT, node=f"n{number}", ran_s=5.0 if number < 2 else 9000.0)
+            await ward.world.store.write(lambda tx: tx.connection.execute(schema.breaker.delete()))
+        now = ward.clock.now
+        assert [one.node for one in await ward.world.store.read(lambda c: nodes.excluded(c, now))] == ["n0", "n1"]
+        found = await ward.alerts()
+        assert "3 failures within 180 s" in found["node-excluded"]
+        assert "2 of 5 nodes of alps-batch" in found["bad-nodes"]
+        assert "2 of 5 nodes" in ward.world.brakes.held(Work.SUBMISSION, "alps-batch")
+        assert ward.world.brakes.held(Work.SUBMISSION, "bern-batch") == ""
+        assert await ward.order(AllowNode(site="alps", node="n0", dry_run=True)) == [1]
+        assert "bad-nodes" in await ward.alerts()
+        assert await ward.order(AllowNode(site="alps", node="n0")) == [1]
+        assert ward.world.brakes.held(Work.SUBMISSION, "alps-batch") == ""
+        assert "bad-nodes" not in await ward.alerts()
+    async with ward.life(sites=ROOMY):
+        ward.clock.now += 6 * 3600.0
+        await ward.look()
+        assert "node-excluded" not in await ward.alerts(), "its time is over, also after a restart"
+
+
+@pytest.mark.feature("PA-321")
+async def test_operators_exclude_nodes_and_every_change_is_audited(ward: Ward) -> None:
+    async with ward.life():
+        order = ExcludeNode(site="alps", node="n9", hours=2.0, reason="loud", who="ann")
+        assert await ward.order(msgspec.structs.replace(order, dry_run=True)) == [1]
+        assert await ward.world.store.read(lambda c: nodes.excluded(c, ward.clock.now)) == []
+        assert await ward.order(order) == [1]
+        (bad,) = await ward.world.store.read(lambda c: nodes.excluded(c, ward.clock.now))
+        assert (bad.node, bad.until, bad.who) == ("n9", ward.clock.now + 7200, "ann")
+        assert await ward.order(AllowNode(site="alps", node="n8", who="ann")) == []
+
+        def audit(connection: sa.Connection) -> list[str]:
+            return list(connection.execute(sa.select(schema.audit.c.arguments)).scalars())
+
+        assert "alps n9" in await ward.world.store.read(audit)
+
+
+@pytest.mark.feature("PA-408")
+async def test_a_job_out_of_memory_gets_more_until_a_person_has_to_decide(ward: Ward) -> None:
+    async with ward.life(errors={"memory_cap_mb": 4000}):
+        (job, other, *_) = await ward.add(retry={"processing": 9, "base_s": 0.0})
+        given = []
+        for _ in range(2):
+            await ward.fail([job], x.MEMORY)
+            (own,) = (await ward.world.store.read(lambda c: adjustments.load(c, [job]))).values()
+            given.append(own.memory_mb)
+        assert given == [3000, 4000]
+        assert await ward.order(RevertNeeds(workflow="w", dry_run=True)) == [job]
+        await ward.fail([job], x.MEMORY)
+        (held,) = await ward.load([job])
+        assert held.state is J.PAUSED
+        assert "the most there is" in (await ward.why(job)).text
+        assert await ward.order(RevertNeeds(workflow="w")) == [job]
+        assert await ward.world.store.read(lambda c: adjustments.load(c, [job, other])) == {}

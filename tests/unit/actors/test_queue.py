@@ -1,0 +1,88 @@
+"""The queue over a real store: limits, thresholds that grow, stages that are behind, choices that are kept."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from storage import attempts
+from storage.attempts import Failure, Seen
+from tests.unit.actors.ruling import SITES, J, Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.mark.feature("PA-209", "PA-218")
+async def test_release_stops_while_reports_are_behind_and_goes_on(place: Place) -> None:
+    async with place.life(queue={"backlog": 2}):
+        first = await place.add(count=3, sites=["alps"])
+        await place.submit(first)
+        await place.world.store.write(lambda tx: attempts.ended(tx, {each: Seen("t", exit_code=0) for each in first}))
+        more = await place.add("more", count=2, sites=["alps"])
+        other = await place.add("other", count=2, sites=["bern"])
+        assert await place.states(more) == {"queued": 2}
+        assert await place.states(other) == {"released": 2}, "one target that hangs stops no other"
+        found = await place.why(more[0])
+        assert (found.code, found.text) == (
+            "back-pressure", "3 items of alps-batch wait for report, the first for 0 s",
+        )  # fmt: skip
+        done = [Failure(each, 1, "x") for each in first[:2]]
+        await place.world.store.write(lambda tx: attempts.fail(tx, done))
+        await place.look()
+        assert await place.states(more) == {"released": 2}
+        assert "back-pressure" not in await place.alerts()
+
+
+@pytest.mark.feature("PA-206", "PA-207", "PA-218")
+async def test_cores_are_counted_and_the_wait_is_named(place: Place) -> None:
+    limits = {"processing": 100, "cores": 20, "processing_pending": 10}
+    sites = {"alps": {**SITES["alps"], "targets": {"alps-batch": {"kind": "local", "limits": limits}}}}
+    async with place.life(sites):
+        wide = await place.add("wide", count=4, resources={"cores": 8})
+        assert await place.states(wide) == {"released": 2, "queued": 2}
+        assert (await place.why(wide[3])).code == "quota"
+        thin = await place.add("thin", count=9)
+        assert await place.states(thin) == {"released": 4, "queued": 5}
+
+
+@pytest.mark.feature("PA-215")
+async def test_choice_and_runner_up_are_kept(place: Place) -> None:
+    async with place.life():
+        (identity,) = await place.add(count=1)
+        query = "SELECT body FROM event WHERE type = 'JobsReleased'"
+        (body,) = await place.world.store.read(lambda c: [row[0] for row in c.exec_driver_sql(query)])
+        fact = msgspec.json.decode(body)
+        assert fact["ids"] == [identity]
+        assert fact["reason"] == "score 0.250; next was bern-batch with 0.250"
+
+
+@pytest.mark.feature("PA-208")
+async def test_a_dynamic_threshold_follows_what_the_target_swallows(place: Place) -> None:
+    limits = {"processing": 10, "dynamic": True}
+    sites = {"alps": {**SITES["alps"], "targets": {"alps-batch": {"kind": "local", "limits": limits}}}}
+    async with place.life(sites):
+        ids = await place.add(count=40)
+        released = 0
+        for _ in range(9):
+            await place.look()
+            ready = [job.id for job in await place.load(ids) if job.state is J.RELEASED]
+            released += len(ready)
+            await place.submit(ready)
+            await place.world.store.write(lambda tx, ids=ready: attempts.started(tx, {each: Seen("t") for each in ids}))
+        assert released == 26, "10, and two more (a fifth) each time all of them run"
+        text = "alps-batch processing: 10 -> 12 (configured 10)"
+        query = "SELECT arguments FROM audit WHERE verb = 'threshold'"
+        told = await place.world.store.read(lambda c: [row[0] for row in c.exec_driver_sql(query)])
+        assert told[0] == text
+        assert len(told) == 8
+        await place.world.store.write(lambda tx: attempts.ended(tx, {each: Seen("t") for each in ids[:26]}))
+    async with place.life(sites):
+        place.clock.now += 5 * 3600
+        await place.look()
+        found = await place.world.store.read(
+            lambda c: [row[0] for row in c.exec_driver_sql("SELECT value FROM threshold")]
+        )
+        assert found == [pytest.approx(26 * 0.9**5)]

@@ -1,0 +1,81 @@
+"""A target that does not answer: submitter and tracker each have an alert of their own, closed at the first answer in any life."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.messages import Wake
+from actors.submitter import Submitter
+from actors.tracker import Tracker
+from actors.world import World
+from backends.batch.base import BatchError, Capabilities, Poll
+from config.settings import Settings
+from domain.breaker import BreakerState, state_of
+from domain.controls import Scope
+from storage import alerts, breakers
+from storage.sandboxes import Sandboxes
+from storage.store import Store
+from supervisors import ActorSystem, ChildSpec, SupervisorSpec
+from tests.unit.actors.ruling import SITES, HandClock
+
+TARGET = "alps-batch"
+
+
+class Mute:
+    """A batch system without jobs, which may be away."""
+
+    capabilities = Capabilities()
+    away = True
+
+    async def open(self) -> None:
+        if self.away:
+            raise BatchError("no route", transient=True)
+
+    async def poll(self, _cursor: str) -> Poll:
+        await self.open()
+        return Poll(statuses=[], cursor="1", complete=True)
+
+
+@asynccontextmanager
+async def life(directory: Path, clock: HandClock, batch: Mute) -> AsyncIterator[tuple[World, Any]]:
+    store = await Store.open(f"sqlite:///{directory}/agent.db", clock=clock)
+    settings = msgspec.convert({"agent": {"name": "here"}, "sites": SITES}, Settings)
+    batches: dict[str, Any] = {TARGET: batch}
+    world = World(settings, store, clock, Sandboxes(directory), batches, {"alps": None}, {"alps": []}, {})  # type: ignore[dict-item]
+    children = [ChildSpec(f"{kind.__name__.lower()}", partial(kind, world, TARGET)) for kind in (Submitter, Tracker)]
+    system = ActorSystem(SupervisorSpec("root", tuple(children)), clock=clock)
+    await system.start()
+    try:
+        yield world, system
+    finally:
+        await system.stop(drain=0)
+        await store.close()
+
+
+async def open_codes(world: World) -> set[str]:
+    return {alert.code for alert in await world.store.read(alerts.open_alerts)}
+
+
+@pytest.mark.feature("PA-214", "REL-04")
+async def test_each_has_its_own_alert_and_closes_it_after_a_restart(tmp_path: Path) -> None:
+    clock, batch = HandClock(), Mute()
+    async with life(tmp_path, clock, batch) as (world, system):
+        for _ in range(6):
+            clock.now += 301.0
+            for name in ("submitter", "tracker"):
+                await system.ref(name).ask(Wake())
+        assert await open_codes(world) == {"submission-silent", "status-silent", "breaker-open"}
+        known = await world.store.read(breakers.load)
+        assert state_of(known[Scope.TARGET, TARGET], clock.now) is BreakerState.OPEN
+    batch.away = False
+    async with life(tmp_path, clock, batch) as (world, system):
+        for name in ("submitter", "tracker"):
+            await system.ref(name).ask(Wake())
+        assert await open_codes(world) == {"breaker-open"}
+        known = await world.store.read(breakers.load)
+        assert state_of(known[Scope.TARGET, TARGET], clock.now) is BreakerState.HALF_OPEN, "it answers: probes may go"

@@ -1,0 +1,83 @@
+"""Sites and controls as the page and the programming interface show and take them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.messages import LiftControl, SetControl
+from domain.controls import Control, Kind, Scope
+from storage import breakers, controls
+from tests.unit.admin import running
+from tests.unit.admin.running import Agent
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    async with running.running(tmp_path) as started:
+        yield started
+
+
+@pytest.mark.feature("PA-211", "PA-214", "OPS-06", "OPS-09")
+async def test_sites_are_shown_with_what_was_said_and_found_out(agent: Agent) -> None:
+    def unit(tx: Any) -> None:
+        controls.put(tx, Control(Scope.SITE, "alpha", Kind.MODE, "drain-merge", "flood", "ann", tx.now, tx.now + 7000))
+        controls.hold_jobs(tx, [13], "a look", "bob", None)
+        for _ in range(5):
+            breakers.no_answer(tx, "alpha-batch", "<b>no route</b>")
+
+    await agent.store.write(unit)
+    alpha, beta, gamma = await agent.get("/api/v1/sites")
+    assert (alpha["mode"], alpha["words"], beta["enabled"], gamma["targets"]) == (
+        "drain-merge",
+        "ann: flood",
+        False,
+        [],
+    )
+    (target,) = alpha["targets"]
+    assert (target["breaker"]["state"], alpha["breaker"]["state"]) == ("open", "closed")
+    assert target["shut"].startswith("breaker-open: alpha-batch gets no jobs for")
+    assert (target["limits"]["processing"], target["held"]["processing"]) == (5, 4)
+    found = {one["subject"]: one for one in await agent.get("/api/v1/controls")}
+    assert (found["13"]["scope"], found["13"]["author"], found["alpha"]["value"]) == ("job", "bob", "drain-merge")
+    page = await agent.get("/sites")
+    assert "ann: flood" in page
+    assert "5 submissions in a row without an answer: &lt;b&gt;no route" in page
+    assert "<b>no route" not in page
+    assert (await agent.get("/api/v1/why/site:alpha"))["code"] == "breaker-open"
+
+
+@pytest.mark.feature("PA-203", "PA-211", "OPS-06")
+async def test_what_is_said_goes_to_the_steward_and_into_the_audit(agent: Agent) -> None:
+    body = {"scope": "site", "subjects": ["alpha"], "kind": "mode", "value": "down", "reason": "flood"}
+    assert await agent.post("/controls", body) == {"changed": ["alpha"], "dry_run": False}
+    order = agent.probe("steward").messages[-1]
+    assert order == SetControl(
+        scope="site", subjects=["alpha"], kind="mode", value="down", reason="flood", until=None, who="operator"
+    )
+    lifted = await agent.post("/controls/lift", {"scope": "job", "subjects": ["17"], "dry_run": True})
+    assert lifted == {"changed": ["17"], "dry_run": True}
+    assert agent.probe("steward").messages[-1] == LiftControl(
+        scope="job", subjects=["17"], kind="hold", who="operator", dry_run=True
+    )
+    assert [line["verb"] for line in await agent.get("/api/v1/audit")][:2] == ["controls/lift", "controls"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"value": "asleep"}, "value"),
+        ({"kind": "hold", "value": "drain"}, "value"),
+        ({"scope": "planet"}, "body.scope"),
+        ({"subjects": []}, "body.subjects"),
+        ({"lasts_s": -1}, "body.lasts_s"),
+        ({"until": 3}, "body.until"),
+    ],
+)
+async def test_bad_input_is_refused_at_the_edge(agent: Agent, change: dict[str, Any], field: str) -> None:
+    body = {"scope": "site", "subjects": ["alpha"], "kind": "mode", "value": "down", **change}
+    answer = await agent.post("/controls", body, 400)
+    assert answer["error"]["field"].endswith(field.removeprefix("body."))
+    assert agent.probe("steward").messages == []
+    await agent.post("/controls", body, 401, token=False)

@@ -1,0 +1,115 @@
+"""The table of failures: ordered, extendable, without holes; refused where a rule says nothing."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import exit_codes as x
+from domain.job import JobType
+from domain.rules import BOOK, BUILT_IN, UNKNOWN, Action, Blame, Evidence, Rule, RuleBook, classify, ranges
+
+CODES = st.integers(0, 100_000)
+
+
+@pytest.mark.feature("PA-405")
+@given(CODES)
+def test_every_code_has_a_meaning(code: int) -> None:
+    rule = classify(code)
+    assert rule.name
+    if rule is not UNKNOWN:
+        coded = any(low <= code <= high for low, high in ranges(rule.codes))
+        assert coded or code - x.SIGNALLED in rule.signals
+
+
+@pytest.mark.feature("PA-405")
+def test_no_rule_hides_another_and_every_number_of_ours_has_one() -> None:
+    reached = {BOOK.classify(Evidence(code)) for code in range(100_000)}
+    reached |= {BOOK.classify(Evidence(x.REPORT_MISSING, said=said)) for said in ("NODE_FAIL", "PREEMPTED")}
+    assert [rule.name for rule in BUILT_IN if rule not in reached] == []
+    ours = {name: code for name, code in vars(x).items() if name.isupper() and name not in ("OK", "SIGNALLED")}
+    assert [name for name, code in ours.items() if classify(code) is UNKNOWN] == []
+    assert len({rule.name for rule in BUILT_IN}) == len(BUILT_IN)
+
+
+@pytest.mark.feature("PA-405")
+@pytest.mark.parametrize(
+    ("evidence", "name", "blame"),
+    [
+        (Evidence(x.REPORT_MISSING, said="NODE_FAIL"), "the node failed", Blame.NODE),
+        (Evidence(x.REPORT_MISSING, said="PREEMPTED"), "preempted", Blame.NOBODY),
+        (Evidence(x.REPORT_MISSING, said="COMPLETED"), "report missing", Blame.INFRASTRUCTURE),
+        (Evidence(137), "payload killed (SIGKILL)", Blame.INFRASTRUCTURE),
+        (Evidence(139), "payload failed", Blame.PAYLOAD),
+        (Evidence(77_777), "unknown exit code", Blame.PAYLOAD),
+        (Evidence(0), "unknown exit code", Blame.PAYLOAD),
+    ],
+)
+def test_the_word_of_the_batch_system_decides_between_two_with_one_code(
+    evidence: Evidence, name: str, blame: Blame
+) -> None:
+    assert (BOOK.classify(evidence).name, BOOK.classify(evidence).blame) == (name, blame)
+
+
+LICENCE = Rule(name="licence server away", codes="1, 70-79", text="licen[cs]e", blame=Blame.SITE, action=Action.WAIT)
+CRASH = Rule(name="crash in merging", signals=(11,), types=(JobType.MERGE,), action=Action.FAIL)
+
+
+@pytest.mark.feature("PA-405")
+@pytest.mark.parametrize(
+    ("evidence", "name"),
+    [
+        (Evidence(1, "payload: no license"), "licence server away"),
+        (Evidence(75, "exit code 75", log="...\nFATAL: licence expired\n"), "licence server away"),
+        (Evidence(80, "no license"), "payload failed"),
+        (Evidence(1, "exit code 1"), "payload failed"),
+        (Evidence(139, type=JobType.MERGE), "crash in merging"),
+        (Evidence(139), "payload failed"),
+    ],
+)
+def test_rules_of_the_configuration_come_first(evidence: Evidence, name: str) -> None:
+    assert RuleBook([LICENCE, CRASH]).classify(evidence).name == name
+
+
+@pytest.mark.feature("PA-405")
+def test_the_order_decides_and_a_rule_that_is_gone_is_found_by_its_code() -> None:
+    mild, strict = Rule(name="mild", codes="5"), Rule(name="strict", codes="1-9", action=Action.FAIL)
+    assert [RuleBook(rules).classify(Evidence(5)).name for rules in ([mild, strict], [strict, mild])] == [
+        "mild",
+        "strict",
+    ]
+    book = RuleBook([mild])
+    assert book.named("mild", 7).name == "mild"
+    assert book.named("strict", x.MEMORY).name == "memory limit"
+    assert book.named(None, None) is UNKNOWN
+
+
+@pytest.mark.feature("PA-406")
+def test_codes_that_are_accepted_are_those_of_the_payload_alone() -> None:
+    warned = Rule(name="ended with warnings", codes="3-4", types=(JobType.PROCESSING,), action=Action.ACCEPT)
+    never = Rule(name="never", codes="4", action=Action.FAIL)
+    assert RuleBook([warned]).accepted(JobType.PROCESSING) == [3, 4]
+    assert RuleBook([warned]).accepted(JobType.MERGE) == []
+    assert RuleBook([never, warned]).accepted(JobType.PROCESSING) == [3]
+    assert BOOK.accepted(JobType.PROCESSING) == []
+
+
+@pytest.mark.feature("PA-405", "PA-406")
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"name": "all"}, "matches everything"),
+        ({"name": "back", "codes": "9-1"}, "runs backwards"),
+        ({"name": "torn", "text": "("}, "text is no regular expression"),
+        ({"name": "torn", "said": "*"}, "said is no regular expression"),
+        ({"name": "far", "codes": "50660", "action": "accept"}, "accept needs exit codes 1 to 255"),
+        ({"name": "seen", "codes": "3", "text": "fine", "action": "accept"}, "accept needs exit codes 1 to 255"),
+        ({"name": "odd", "codes": "x"}, "codes"),
+        ({"name": "odd", "codes": "1", "blame": "moon"}, "moon"),
+        ({"name": "", "codes": "1"}, "name"),
+        ({"name": "odd", "code": "1"}, "code"),
+    ],
+)
+def test_what_is_no_rule_is_refused(given: dict[str, object], text: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=text):
+        msgspec.convert(given, Rule)
