@@ -46,7 +46,8 @@ class Overstays:
         self._write = write
         self._book = book
         self._behind = math.inf
-        self._told = {"jobs-held": True, "unconfirmed": True}  # an alert of an earlier life may be open
+        self._told: dict[str, str | None] = {"jobs-held": None, "unconfirmed": None}
+        """Text of each open alert; None: an earlier life may have left one."""
 
     async def held(self, poll: Poll, live: Live) -> None:
         """Do what the rules say about jobs that a complete listing shows as held."""
@@ -140,9 +141,9 @@ class Overstays:
             else:
                 alerts.close_alert(tx, code, self._target)
 
-        if text or self._told[code]:
+        if text != self._told[code]:
             await self._write(book)
-        self._told[code] = bool(text)
+        self._told[code] = text
 
     def _now(self) -> float:
         """Return UTC epoch seconds by which nothing ever looks older than it is, however the wall clock was set (REL-08)."""
