@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from domain.nodes import NodeRules, is_black_hole, struck
@@ -12,6 +13,17 @@ from storage.engine import Connection
 from storage.transaction import Tx
 
 node, attempt = schema.node, schema.attempt
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """An excluded node as operators see it."""
+
+    site: str
+    node: str
+    since: float
+    until: float | None
+    reason: str
+    who: str
 
 
 class Excluded(NamedTuple):
@@ -23,6 +35,11 @@ class Excluded(NamedTuple):
     until: float | None
     reason: str
     who: str
+
+    @property
+    def view(self) -> NodeView:
+        """The same with names, for JSON."""
+        return NodeView(**self._asdict())
 
 
 GUARD = "error"

@@ -13,20 +13,9 @@ from actors.admin_pages.desk import Desk
 from actors.admin_pages.refusal import bad_value
 from actors.messages import AllowNode, ExcludeNode, RevertNeeds
 from storage import views
-from storage.nodes import excluded
+from storage.nodes import NodeView, excluded
 
 Word = Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class NodeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that gets no jobs; times in UTC epoch seconds, `until` None: until somebody allows it."""
-
-    site: str
-    node: str
-    since: float
-    until: float | None
-    reason: str
-    who: str
 
 
 class NodeChanged(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +41,7 @@ class Exclude(Allow, frozen=True, kw_only=True):
 
 
 async def nodes(desk: Desk, _request: web.Request) -> list[NodeView]:
-    return [NodeView(**one._asdict()) for one in await desk.read(lambda c: excluded(c, desk.now))]
+    return [one.view for one in await desk.read(lambda c: excluded(c, desk.now))]
 
 
 async def exclude(desk: Desk, request: web.Request) -> NodeChanged:

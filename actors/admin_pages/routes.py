@@ -39,6 +39,7 @@ from actors.admin_pages.controlling import ControlsDone, Say, Unsay
 from actors.admin_pages.desk import Desk
 from actors.messages import Draining
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
+from storage.nodes import NodeView
 from storage.views import (
     AlertView,
     AuditView,
@@ -125,7 +126,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/workflows", acting.submit, "Take on a workflow", Submitted, Submission),
     Route("POST", "/workflows/{name}/hold", acting.hold, "Release no more jobs of a workflow", Done, Hold),
     Route("POST", "/workflows/{name}/release", acting.release, "Release them again", Done, Hold),
-    Route("GET", "/nodes", failing.nodes, "Nodes that get no jobs", list[failing.NodeView]),
+    Route("GET", "/nodes", failing.nodes, "Nodes that get no jobs", list[NodeView]),
     Route("POST", "/nodes/exclude", failing.exclude, "Give a node no jobs", failing.NodeChanged, failing.Exclude),
     Route("POST", "/nodes/allow", failing.allow, "Give it jobs again", failing.NodeChanged, failing.Allow),
     Route("POST", "/workflows/{name}/revert", failing.revert, "Forget what its jobs needed more of", Done, Plain),

@@ -20,17 +20,6 @@ Site = Annotated[str, typer.Argument(metavar="SITE", help="The site's name.")]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node, as its batch system calls it.")]
 
 
-class NodeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that gets no jobs; times in UTC epoch seconds, `until` None: until somebody allows it."""
-
-    site: str
-    node: str
-    since: float
-    until: float | None
-    reason: str
-    who: str
-
-
 class NodeChanged(msgspec.Struct, frozen=True, kw_only=True):
     """Whether something changed, or would."""
 
@@ -45,7 +34,7 @@ def listed(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
     Example: `run_agent.py nodes list`
     """
     with session(config, json=json) as say:
-        found = [NodeView(**one._asdict()) for one in say.read(lambda c: excluded(c, time.time()))]
+        found = [one.view for one in say.read(lambda c: excluded(c, time.time()))]
         rows = [
             (one.site, one.node, tables.ago(one.since), tables.until(one.until) if one.until else "allowed by hand",
              one.reason, one.who)
