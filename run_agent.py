@@ -31,6 +31,7 @@ from actors.creator import Creator
 from actors.drainer import Drainer
 from actors.error import Error
 from actors.extra import WrongActor, extra_children
+from actors.feed import Feed
 from actors.guard import Guard
 from actors.injector import Injector
 from actors.keeper import Keeper
@@ -79,7 +80,7 @@ def tree(world: World) -> SupervisorSpec:
 
     agent                     one-for-one
     ├── watch                 one-for-one     postmaster, monitor, drainer, guard, keeper,
-    │                                         backup, reconcile (after a restore), admin (optional)
+    │                                         backup, reconcile (after a restore), feed, admin (optional)
     ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, steward, queue
     ├── targets               one-for-one
     │   └── target.<name>     one-for-one     submitter.<name>, tracker.<name>
@@ -126,6 +127,9 @@ def tree(world: World) -> SupervisorSpec:
         kept.append(child("backup", partial(Backup, world, world.backups), essential=False, deadline=3600.0))
     if world.restored is not None:
         kept.append(child("reconcile", partial(Reconcile, world, world.restored), deadline=600.0))
+    if world.settings.feed.source:
+        seconds = 2 * world.settings.feed.deadline_s + 30.0
+        kept.append(child("feed", partial(Feed, world), essential=False, deadline=seconds))
     admin = [child("admin", partial(Admin, world), essential=False)] if world.settings.admin.enabled else []
     return group(
         "agent",

@@ -184,19 +184,17 @@ class Error(Stage):
         tried = look.tried.get(job.id, [])
         here = tried[-1].site if tried else ""
         wanted = [] if job.pinned else spec.sites or list(self.world.settings.sites)
-        others = [site for site in wanted if site != here and self._takes_jobs(site)]
-        return Sight(job.type, tried, spec.retry, had, others)
+        others = [site for site in wanted if site != here and self._open_at(site)]
+        targets = [name for site in ([job.pinned] if job.pinned else wanted) for name in self._open_at(site)]
+        return Sight(job.type, tried, spec.retry, had, others, targets)
 
-    def _takes_jobs(self, site: str) -> bool:
+    def _open_at(self, site: str) -> list[str]:
+        """Return the targets of a site that take jobs."""
         place = self.world.settings.sites.get(site)
-        return (
-            place is not None
-            and place.enabled
-            and any(
-                target.enabled and not self.world.brakes.held(Work.SUBMISSION, name)
-                for name, target in place.targets.items()
-            )
-        )
+        if place is None or not place.enabled:
+            return []
+        held = self.world.brakes.held
+        return [name for name, one in place.targets.items() if one.enabled and not held(Work.SUBMISSION, name)]
 
     def _struck(self, look: Look) -> dict[tuple[str, str], list[float]]:
         """Return the times of fast failures by site and node."""

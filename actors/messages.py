@@ -149,6 +149,14 @@ class ControlsChanged(_Message, frozen=True, kw_only=True):
     subjects: list[str]
 
 
+class ConfirmFeed(_Message, frozen=True, kw_only=True):
+    """To the feed: the answer that takes more than half of the sites down at once is true. Answered by `ControlsChanged`, the
+    sites that it takes down; raises `Refused` if no answer waits."""
+
+    who: str = "operator"
+    dry_run: bool = False
+
+
 class ReplayLetters(_Message, frozen=True, kw_only=True):
     """To the postmaster: hand dead letters out again, parked facts and messages by id. Answered by `LettersChanged`."""
 

@@ -32,6 +32,7 @@ from domain.matching import Choice, Place, match, room_for, shunning
 from domain.pressure import Backlog, presses, words
 from domain.workflow import WorkflowState
 from storage import adjustments, alerts, braking, controls, jobs, sites, thresholds, workflows
+from storage.braking import Braked
 from storage.heads import Standing
 from storage.jobs import Job
 from storage.sites import PRESSURE, Picture, Record
@@ -76,7 +77,7 @@ class Queue(Stage):
         known = await self.store.read(workflows.load)
         admitted = await self._admit(known)
         await self._wake()
-        released = await self._release(known)
+        released = await self._release()
         await self.write(lambda tx: jobs.take_back(tx, self.world.settings.queue.lease_s))
         return admitted or released == BATCH
 
@@ -107,8 +108,8 @@ class Queue(Stage):
             await self.write(jobs.wake)
 
     # ------------------------------------------------------------ release
-    async def _release(self, known: dict[int, Workflow]) -> int:
-        standings = await self.store.read(jobs.queued)
+    async def _release(self) -> int:
+        known, standings, braked = await self.store.read(lambda c: (workflows.load(c), jobs.queued(c), braking.load(c)))
         if standings or self._behind != set():
             await self._press()
         if not standings or self.world.brakes.held(Work.SUBMISSION):
@@ -122,7 +123,7 @@ class Queue(Stage):
             self.after(picture.opens_at - now, Wake(), key="breaker")
         await self._adapt(picture, now)
         places = [place for place in picture.places if not self.world.brakes.held(Work.SUBMISSION, place.target)]
-        open_to = _open_to(standings, known, places, picture.controls, await self._probes())
+        open_to = _open_to(standings, known, places, picture.controls, await self._probes(braked))
         if not open_to:
             return 0
         head = await self.store.read(lambda c: jobs.queue_head(c, open_to, BATCH))
@@ -132,18 +133,23 @@ class Queue(Stage):
         chosen = match(candidates, places)
         by_target = {place.target: place for place in places}
 
-        def release(tx: Tx) -> int:
+        def release(tx: Tx) -> int | None:
+            if _states(workflows.load(tx.connection)) != _states(known) or braking.load(tx.connection) != braked:
+                return None  # somebody stopped a workflow, or let one go on, since the look
             controls.catch(tx)
             return sum(
                 len(jobs.release(tx, ids, by_target[choice.target].site, choice.target, _why(choice, by_target)))
                 for choice, ids in chosen.items()
             )
 
-        return await self.write(release) if chosen else 0
+        released = await self.write(release) if chosen else 0
+        if released is None:
+            self.actor_ref.tell(Wake(), unique=True)
+        return released or 0
 
-    async def _probes(self) -> dict[int, int]:
+    async def _probes(self, braked: dict[int, Braked]) -> dict[int, int]:
         """Return how many jobs may go of each workflow that was braked and runs probes first (PA-407)."""
-        if not any(braked.probes > 0 for braked in (await self.store.read(braking.load)).values()):
+        if not any(one.probes > 0 for one in braked.values()):
             return {}
         probes = BrakeRules(probes=self.world.settings.errors.probes)
         return await self.write(lambda tx: braking.probing(tx, probes))
@@ -188,6 +194,10 @@ class Queue(Stage):
 
     async def _told(self) -> set[str]:
         return {alert.subject for alert in await self.store.read(alerts.open_alerts) if alert.code == PRESSURE}
+
+
+def _states(known: dict[int, Workflow]) -> dict[int, WorkflowState]:
+    return {identity: flow.state for identity, flow in known.items()}
 
 
 def _subject(backlog: Backlog) -> str:

@@ -18,8 +18,9 @@ from actors.world import World
 from config.faults import nearest
 from domain import events as e
 from domain.controls import AGENT, KINDS, Control, Kind, Mode, Scope, about, mode_of
+from domain.feed import AUTHOR
 from domain.job import JobState
-from storage import alerts, breakers, controls, jobs, sites, workflows
+from storage import alerts, breakers, controls, jobs, offers, sites, workflows
 from storage.engine import Connection
 from storage.store import Tx
 
@@ -54,7 +55,23 @@ class Steward(Stage):
 
     async def on_start(self) -> None:
         await super().on_start()
-        await self._brake()
+        if not self.world.settings.feed.source:
+            await self._forget_feed()
+        self._brake(await self._said())
+
+    async def _forget_feed(self) -> None:
+        """A feed that is no longer asked has no word left."""
+
+        def words(connection: Connection) -> list[Control]:
+            return [one for one in controls.load(connection) if one.author == AUTHOR and one.kind is Kind.MODE]
+
+        def forget(tx: Tx) -> None:
+            offers.forget(tx)
+            for one in words(tx.connection):
+                controls.lift(tx, one.scope, one.subject, one.kind)
+
+        if await self.store.read(lambda c: bool(words(c) or offers.load(c))):
+            await self.write(forget)
 
     # ------------------------------------------------------------ commands
     async def on_command(self, message: Any) -> Any:
@@ -96,7 +113,7 @@ class Steward(Stage):
 
     async def _changed(self, subjects: list[str]) -> ControlsChanged:
         """Let it take effect now."""
-        await self._brake()
+        self._brake(await self._said())
         if subjects:
             self.actor_ref.tell(Wake(), unique=True)
             self.hint("queue")
@@ -129,7 +146,8 @@ class Steward(Stage):
     # ------------------------------------------------------------ what follows
     async def work(self) -> bool:
         await self._expire()
-        said = await self.store.read(lambda c: controls.load(c, self.clock.time()))
+        said = await self._said()
+        self._brake(said)
         more = await self._withdraw(said)
         if await self.store.read(controls.held_jobs):
             await self.write(controls.catch)
@@ -156,9 +174,11 @@ class Steward(Stage):
         if ends is not None:
             self.after(max(0.0, ends - self.clock.time()), Wake(), key="end")
 
-    async def _brake(self) -> None:
+    async def _said(self) -> list[Control]:
+        return await self.store.read(lambda c: controls.load(c, self.clock.time()))
+
+    def _brake(self, said: list[Control]) -> None:
         """Keep released jobs from being submitted where that is held or down; all others may be."""
-        said = await self.store.read(lambda c: controls.load(c, self.clock.time()))
         self.world.brakes.free(self.name)
         if hold := about(said, Kind.HOLD, Scope.AGENT, AGENT):
             self.world.brakes.hold(self.name, f"the agent is held ({hold.words})", Work.SUBMISSION)

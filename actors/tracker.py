@@ -22,7 +22,7 @@ from backends.batch.base import BatchError, BatchState, JobStatus, Poll
 from domain import events as e
 from domain.exit_codes import ABSENT
 from domain.job import JobState
-from storage import alerts, attempts, breakers
+from storage import alerts, attempts, breakers, sites
 from storage.attempts import Failure, Seen
 from storage.store import Tx
 
@@ -53,6 +53,7 @@ class Tracker(Stage):
         self._participants = participants(world.settings)
         self._open = False
         self._silent = True  # an alert of an earlier life may be open
+        self._heard_at = world.clock.monotonic()
         self._compare_at = 0.0
         self._rests_until = 0.0
         self._absent: dict[str, float] = {}
@@ -73,6 +74,7 @@ class Tracker(Stage):
                     await self.batch.open()
                     self._open = True
                 poll = await self._ask("" if comparing else self.cursor)
+            self._heard_at = self.clock.monotonic()
             if self._silent:
                 self._silent = False
                 await self.write(self._back)
@@ -111,11 +113,19 @@ class Tracker(Stage):
         self._silent = True
         text = f"target {self.target} does not say how its jobs are: {error or 'no answer in time'}"
         self.log.warning("%s", text)
-        await self.write(lambda tx: alerts.raise_alert(tx, "error", SILENT, self.target, text))
+        blind = self.clock.monotonic() - self._heard_at > max(self.world.settings.tracker.silent_s, 3 * self.sweep_s)
+
+        def tell(tx: Tx) -> None:
+            alerts.raise_alert(tx, "error", SILENT, self.target, text)
+            if blind:
+                alerts.raise_alert(tx, "error", sites.BLIND, self.target, f"{text}; it gets no more of them")
+
+        await self.write(tell)
 
     def _back(self, tx: Tx) -> None:
         """It answers again: whoever keeps jobs from it for want of answers may try."""
-        alerts.close_alert(tx, SILENT, self.target)
+        for code in (SILENT, sites.BLIND):
+            alerts.close_alert(tx, code, self.target)
         breakers.sign_of_life(tx, self.target)
 
     async def _observe(self, poll: Poll) -> Live:

@@ -214,6 +214,25 @@ class Quality(_Table, frozen=True, kw_only=True):
     window_s: Annotated[Seconds, about("the time that is looked at")] = 3 * 86_400.0
 
 
+class Feed(_Table, frozen=True, kw_only=True):
+    """A feed that says how sites stand, as JSON in a file or at an address (PA-212); off while neither is named."""
+
+    file: Annotated[str | None, fixed("the file that holds it; this or url", path=True)] = None
+    url: Annotated[Url | None, fixed("the address that answers it; or file")] = None
+    poll_s: Annotated[Seconds, about("time between two looks at it")] = 60.0
+    deadline_s: Annotated[Seconds, about("a look that takes longer is given up")] = 20.0
+    stale_s: Annotated[Seconds, about("an older answer changes nothing any more, and is an alert")] = 7_200.0
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.url is not None:
+            raise ValueError("at most one of file and url expected, got both")
+
+    @property
+    def source(self) -> str:
+        """Where it is; "" = there is none."""
+        return self.url or self.file or ""
+
+
 class Tracker(_Table, frozen=True, kw_only=True):
     """How submitted jobs are followed."""
 
@@ -226,6 +245,9 @@ class Tracker(_Table, frozen=True, kw_only=True):
     pending_s: Annotated[Seconds, about("a job that waits longer in a batch queue is taken elsewhere (PA-314)")] = (
         5 * 86_400.0
     )
+    silent_s: Annotated[
+        Seconds, about("a target that does not say for so long how its jobs are gets no more of them (PA-217)")
+    ] = 600.0
     unconfirmed_s: Annotated[Seconds, about("a submission without an answer for so long is an alert")] = 600.0
     running_s: Annotated[Seconds, about("a job that runs so far beyond its batch wall time is ended")] = 3_600.0
     stalled_s: Annotated[Seconds, about("running jobs without progress for so long are an alert (PA-325)")] = 7_200.0
@@ -414,6 +436,7 @@ class Settings(_Table, frozen=True, kw_only=True):
     sites: Annotated[dict[Name, Site], about("the places where work is done or delivered, by name")] = {}
     queue: Annotated[Queue, about("matching queued jobs to free places")] = Queue()
     quality: Annotated[Quality, about("the record that a site must have")] = Quality()
+    feed: Annotated[Feed, about("a feed that says how sites stand")] = Feed()
     tracker: Annotated[Tracker, about("following submitted jobs")] = Tracker()
     errors: Annotated[Errors, about("what follows a failed attempt")] = Errors()
     report: Annotated[Report, about("reading the reports of ended jobs")] = Report()

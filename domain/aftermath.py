@@ -15,17 +15,20 @@ NODES = (*ELSEWHERE, Blame.INFRASTRUCTURE)
 
 
 class Sight(NamedTuple):
-    """A job whose attempt has just failed: its attempts, oldest first, what it needed, and the other sites that take it."""
+    """A job whose attempt has just failed: its attempts, oldest first, what it needed, and the other sites and targets that
+    take it."""
 
     type: JobType
     tried: Sequence[Tried]
     retry: Retry
     need: Need
     others: Sequence[str] = ()
+    targets: Sequence[str] = ()
 
 
 class Decision(NamedTuple):
-    """What follows. The next attempt keeps away from `site` and `node` ("" = from none), and gets `need` (None = as before)."""
+    """What follows. The next attempt keeps away from `site`, which may be a target alone, and from `node` ("" = from none), and
+    gets `need` (None = as before)."""
 
     verdict: Verdict
     site: str = ""
@@ -38,10 +41,11 @@ def judge(sight: Sight, jitter: float, rules: MoreRules) -> Decision:
     if not sight.tried:
         return Decision(Again(0.0, "never submitted: our own fault, no allowance used"))
     last = sight.tried[-1]
-    verdict = decide(sight.tried, sight.type, sight.retry, jitter, sight.others)
+    verdict = decide(sight.tried, sight.type, sight.retry, jitter, sight.others, sight.targets)
     if not isinstance(verdict, Again):
         return Decision(verdict)
-    site = last.site if verdict.elsewhere else ""
+    place = last.target if last.rule.action is Action.ELSEWHERE else last.site
+    site = place if verdict.elsewhere else ""
     node = last.node if last.rule.blame in NODES else ""
     if last.rule.action not in MORE:
         return Decision(verdict, site, node)

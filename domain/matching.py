@@ -10,8 +10,9 @@ NOTHING: Mapping[JobType, str] = MappingProxyType({})
 
 
 class Candidate(NamedTuple):
-    """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input; `avoid`: where it has
-    failed, and others may take it ("" = nowhere)."""
+    """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input; `avoid`: the site
+    where it has failed, or the target that refused it, and others may take it ("" = nowhere); `releases`: tags of
+    the software that it needs."""
 
     id: int
     type: JobType
@@ -20,13 +21,15 @@ class Candidate(NamedTuple):
     cores: int = 1
     memory_mb: int = 0
     avoid: str = ""
+    releases: frozenset[str] = frozenset()
 
 
 class Place(NamedTuple):
     """A target: free places by job type, of any type (`jobs`), cores and memory; None = without limit.
 
     `closed` says why it takes no jobs of a type, as "code: text". `picky`: only workflows that name the site get there.
-    Of places with as much room the one with the higher `score` is taken.
+    Of places with as much room the one with the higher `score` is taken. `releases`: tags of the software that is there, None
+    = not known.
     """
 
     target: str
@@ -38,10 +41,11 @@ class Place(NamedTuple):
     memory_mb: int | None = None
     picky: bool = False
     score: float = 1.0
+    releases: frozenset[str] | None = None
 
     def room(self, job: Candidate) -> int:
         """Return how many jobs like this one fit in."""
-        if job.type in self.closed or not (may_run(job, self.site) and self.wanted_by(job)):
+        if job.type in self.closed or not (may_run(job, self) and self.suits(job)):
             return 0
         room = self.free.get(job.type, 0)
         for limit, need in ((self.jobs, 1), (self.cores, job.cores), (self.memory_mb, job.memory_mb)):
@@ -52,6 +56,14 @@ class Place(NamedTuple):
     def wanted_by(self, job: Candidate) -> bool:
         """Whether the workflow names the site, where that is asked for; merges stay where their inputs lie."""
         return not self.picky or self.site in job.sites or job.pinned is not None
+
+    def equips(self, job: Candidate) -> bool:
+        """Whether the software that the job needs is there, as far as that is known."""
+        return self.releases is None or job.releases <= self.releases
+
+    def suits(self, job: Candidate) -> bool:
+        """Whether the site has what the job needs, and is meant for it."""
+        return self.wanted_by(job) and self.equips(job)
 
     def less(self, job: Candidate) -> "Place":
         """Return what is left when a job like this one has taken its room."""
@@ -124,11 +136,12 @@ def room_for(job: Candidate, places: Iterable[Place]) -> int:
     return sum(place.room(job) for place in places)
 
 
-def shunning(job: Candidate, site: str, places: Iterable[Place]) -> Candidate:
-    """Return the job as one that avoids a site, if another one that takes its type may run it (PA-409)."""
+def shunning(job: Candidate, avoid: str, places: Iterable[Place]) -> Candidate:
+    """Return the job as one that avoids a site or a target, if another one that takes its type may run it (PA-409)."""
+    shy = job._replace(avoid=avoid)
     for place in places:
-        if place.site != site and job.type not in place.closed and may_run(job, place.site) and place.wanted_by(job):
-            return job._replace(avoid=site)
+        if job.type not in place.closed and may_run(shy, place) and place.suits(job):
+            return shy
     return job
 
 
@@ -137,18 +150,23 @@ def shut(place: Place) -> str:
     return next(iter(place.closed.values())) if all(kind in place.closed for kind in JobType) else ""
 
 
-def may_run(job: Candidate, site: str) -> bool:
-    """Whether a job is allowed at a site."""
-    if site == job.avoid:
+def may_run(job: Candidate, place: Place) -> bool:
+    """Whether a job is allowed at a target."""
+    if job.avoid and job.avoid in (place.site, place.target):
         return False
     if job.pinned is not None:
-        return site == job.pinned
-    return not job.sites or site in job.sites
+        return place.site == job.pinned
+    return not job.sites or place.site in job.sites
 
 
 def wait_reason(job: Candidate, places: Iterable[Place]) -> str:
     """Return the one code why a queued job is not released, with a text; `places` are all targets, closed ones too."""
-    allowed = [place for place in places if may_run(job, place.site)]
+    reason = _wait_reason(job, places)
+    return f"{reason}; it keeps away from {job.avoid} after a failure there" if job.avoid else reason
+
+
+def _wait_reason(job: Candidate, places: Iterable[Place]) -> str:
+    allowed = [place for place in places if may_run(job, place)]
     if not allowed and job.pinned is not None:
         return f"no-data: its input lies at {job.pinned}, which has no batch target"
     if not allowed:
@@ -158,9 +176,12 @@ def wait_reason(job: Candidate, places: Iterable[Place]) -> str:
     open_ones = [place for place in allowed if job.type not in place.closed]
     if not open_ones:
         return _closed([place.closed[job.type] for place in allowed])
-    wanted = [place for place in open_ones if place.wanted_by(job)]
+    equipped = [place for place in open_ones if place.equips(job)]
+    if not equipped:
+        return f"no-release: {_names(open_ones)} without {', '.join(sorted(job.releases))}"
+    wanted = [place for place in equipped if place.wanted_by(job)]
     if not wanted:
-        return f"site-test: {_names(open_ones)} in test, only workflows that name the site run there"
+        return f"site-test: {_names(equipped)} in test, only workflows that name the site run there"
     if all(place.free.get(job.type, 0) <= 0 for place in wanted):
         return f"no-slot: {_names(wanted)} full for {job.type} jobs"
     probing = [place for place in wanted if place.jobs is not None]

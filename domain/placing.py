@@ -30,7 +30,8 @@ class Limits(NamedTuple):
 class Sight(NamedTuple):
     """What is known of a target. `off`: the configuration gives it no work; `open_s`: its breaker, or its site's, is open for
     so long, for the reason `evidence`; `probes`: how many jobs may go there while a breaker is half-open; `poor`: the record
-    of its site is below the cut-off; `behind`: the stage that has to catch up."""
+    of its site is below the cut-off; `behind`: the stage that has to catch up; `releases`: the software there, if known;
+    `silent`: it has not said for long how its jobs are."""
 
     target: str
     site: str
@@ -45,6 +46,8 @@ class Sight(NamedTuple):
     poor: str = ""
     behind: str = ""
     score: float = 1.0
+    releases: frozenset[str] | None = None
+    silent: str = ""
 
 
 def judge(sight: Sight, controls: Sequence[Control]) -> Place:
@@ -62,6 +65,7 @@ def judge(sight: Sight, controls: Sequence[Control]) -> Place:
         memory_mb=None if sight.limits.memory_mb is None else sight.limits.memory_mb - sight.memory_mb,
         picky=mode is Mode.TEST,
         score=sight.score,
+        releases=sight.releases,
     )
 
 
@@ -82,6 +86,8 @@ def _shut(sight: Sight, controls: Sequence[Control]) -> str:
             return f"held: {scope} {name} is held ({hold.words})"
     if sight.off:
         return f"site-off: {sight.off}"
+    if sight.silent:
+        return f"target-silent: {sight.silent}"
     trusted = about(controls, Kind.TRUST, Scope.SITE, sight.site) is not None
     if sight.open_s > 0 and not trusted:
         return f"breaker-open: {sight.target} gets no jobs for {sight.open_s:.0f} s: {sight.evidence}"
@@ -95,6 +101,8 @@ UNBLOCKS: dict[str, str] = {
     "quota": "cores or memory that a job gives back there, or higher limits",
     "no-site": "a target at one of its sites in the configuration",
     "no-data": "a target at that site in the configuration",
+    "target-silent": "an answer of the target",
+    "no-release": "that software at one of these sites, and the word of the feed that it is there",
     "site-off": "`enabled = true` there in the configuration",
     "site-down": "`site enabled`, or the end of the mode's time",
     "site-drained": "`site enabled`, or the end of the mode's time",
@@ -113,6 +121,7 @@ BY_PERSON = frozenset(
     {
         "no-site",
         "no-data",
+        "no-release",
         "site-off",
         "site-down",
         "site-drained",

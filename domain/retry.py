@@ -16,7 +16,7 @@ OUR_FAULTS = 50
 
 class Tried(NamedTuple):
     """A failed attempt: its exit code, the rule that it came under, where it was, for how many seconds it ran (None:
-    nobody knows), when it was closed (UTC epoch seconds), the message."""
+    nobody knows), when it was closed (UTC epoch seconds), the message, its target at the site."""
 
     code: int
     rule: Rule
@@ -25,10 +25,12 @@ class Tried(NamedTuple):
     ran_s: float | None = None
     closed_at: float = 0.0
     text: str = ""
+    target: str = ""
 
 
 class Again(NamedTuple):
-    """Try again after `delay_s` seconds; `elsewhere`: at another site than the last one."""
+    """Try again after `delay_s` seconds; `elsewhere`: at another site than the last one, or at another target if it was
+    refused."""
 
     delay_s: float
     reason: str
@@ -62,19 +64,29 @@ ELSEWHERE = (Blame.SITE, Blame.NODE, Blame.NOBODY)
 """What another site has no part in: the next attempt goes there at once (PA-409)."""
 
 
-def decide(tried: Sequence[Tried], kind: JobType, retry: Retry, jitter: float, others: Sequence[str] = ()) -> Verdict:
+def decide(
+    tried: Sequence[Tried],
+    kind: JobType,
+    retry: Retry,
+    jitter: float,
+    others: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Verdict:
     """Return what follows, given all attempts so far, oldest first; the last one has just failed.
 
     Each allowance counts its own failures; our own faults use none, the first is mended at once. `jitter`, 0 to 1, places
     the delay in [0, the curve's] (full jitter). What only time mends, such as a full storage element, waits between half
     the cap and all of it from the first time on. `others` are sites where the job may run, besides the one where it
-    failed: what is the site's fault goes at once to one where it has not failed for that reason yet.
+    failed: what is the site's fault goes at once to one where it has not failed for that reason yet. `targets` are all where
+    it may be submitted.
     """
     last = tried[-1]
     rule, blame = last.rule, last.rule.blame
     told = f"{rule.name} (exit code {last.code})"
     if rule.action is Action.FAIL:
         return GiveUp(f"{told} is never repeated")
+    if rule.action is Action.ELSEWHERE:
+        return _refused(tried, retry, jitter, targets)
     if blame is Blame.AGENT:
         return _our_own(tried, retry, jitter)
     spent = Counter(ALLOWANCE.get(one.rule.blame) for one in tried)[ALLOWANCE.get(blame)]
@@ -104,6 +116,22 @@ def _later(rule: Rule, spent: int, curve: BackOff, jitter: float, told: str) -> 
     if curve.curve == PAUSE:
         return Pause(f"{told}: its back-off says that a person decides")
     return Again(longest(curve.curve, spent, curve.base_s, curve.cap_s) * jitter, told)
+
+
+def _refused(tried: Sequence[Tried], retry: Retry, jitter: float, targets: Sequence[str]) -> Verdict:
+    """A target that has refused it less often gets it next, at once the first time; else a person decides (PA-310).
+
+    Refusals of before a person's `retry` count too, so that each target is asked once more then. One that refuses it more
+    often than its allowance for faults of sites is the only one that is open to it.
+    """
+    last = tried[-1]
+    refusals = Counter(one.target for one in tried if one.rule.action is Action.ELSEWHERE)
+    times = refusals[last.target]
+    told = f"{last.rule.name} (exit code {last.code}): {last.target or last.site} says: {last.text}"
+    if times > retry.site or all(refusals[target] >= times for target in targets):
+        return Pause(f"{told[:380]}; no other target has taken it: raise that limit, or let it ask for less")
+    delay = 0.0 if times == 1 else longest("exponential", times - 1, retry.base_s, retry.cap_s) * jitter
+    return Again(delay, f"{told[:400]}; next at another target", elsewhere=True)
 
 
 def _our_own(tried: Sequence[Tried], retry: Retry, jitter: float) -> Verdict:

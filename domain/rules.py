@@ -36,11 +36,12 @@ class Blame(StrEnum):
 
 class Action(StrEnum):
     """What follows: `retry` after the back-off of the blame; `wait`: only time mends it, so the next attempt comes late;
-    `more-memory` and `more-time`: again with more of it; `pause`: a person decides; `fail`: never again; `accept`: the
-    output is good all the same."""
+    `elsewhere`: another target that has not refused it, or a person decides; `more-memory` and `more-time`: again with more
+    of it; `pause`: a person decides; `fail`: never again; `accept`: the output is good all the same."""
 
     RETRY = "retry"
     WAIT = "wait"
+    ELSEWHERE = "elsewhere"
     MORE_MEMORY = "more-memory"
     MORE_TIME = "more-time"
     PAUSE = "pause"
@@ -118,11 +119,21 @@ def _rule(codes: int | str, name: str, blame: Blame, action: Action = Action.RET
     return Rule(name=name, codes=str(codes), blame=blame, action=action)
 
 
+TOO_MUCH = (
+    "over the limit of the target|the job asks for|Requested node configuration|Requested time limit|count per node|"
+    "processors requested|[Mm]emory (specification|required)|Failed to commit job submission"
+)
+"""Refusals that are about what the job asks for: those of this product, of Slurm (slurm_strerror, src/common/slurm_errno.c),
+and what a pool's SUBMIT_REQUIREMENTs reject
+(https://htcondor.readthedocs.io/en/latest/admin-manual/ap-policy-configuration.html)."""
+
 B, A = Blame, Action
 BUILT_IN: tuple[Rule, ...] = (
     _rule(x.SPEC_INVALID, "job specification unreadable", B.AGENT),
     _rule(x.SANDBOX_MISSING, "sandbox missing or damaged", B.AGENT),
     _rule(x.NEVER_SUBMITTED, "the batch system never had it", B.AGENT),
+    Rule(name="more than the target gives", codes=str(x.SUBMIT_REFUSED), text=TOO_MUCH,
+         blame=B.NOBODY, action=A.ELSEWHERE),
     _rule(x.SUBMIT_REFUSED, "refused by the batch system", B.SITE),
     _rule(f"{x.EXECUTABLE_NOT_FOUND}-{x.NOT_EXECUTABLE}", "program not found or not executable", B.SITE),
     _rule(x.STAGE_OUT, "stage-out failed", B.SITE),

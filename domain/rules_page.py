@@ -29,7 +29,9 @@ Any other code is `unknown exit code`: it counts as the payload's, and an alert 
   infrastructure. Our own faults and what is nobody's fault use none.
 * **Follows**: `retry` after the back-off; `wait`: only time mends it, so the next attempt comes after half of `retry.cap_s` at the
   earliest; `more-memory` and `more-time`: again with `errors.more_percent` more of it, up to the cap, and then a person decides;
-  `fail`: never repeated; `pause`: a person decides; `accept`: the output is good all the same.
+  `elsewhere`: at once at another target that takes its type and has not refused it as often; when there is none, the job is
+  paused with the refusal as its reason; `fail`: never repeated; `pause`: a person decides; `accept`: the output is good all
+  the same.
 * What a **site or node** is to blame for goes at once to another site that may run the job and has not failed it yet.
 * A payload that a signal killed has 128 plus the number of the signal, as in a shell.
 * The **runtime process** exits with the code itself up to 255, and with 1 for a larger one. What counts is the report.
@@ -61,7 +63,8 @@ def render() -> str:
 
 def _rows() -> Iterator[str]:
     for rule in BUILT_IN:
-        cells = (_codes(rule), _cell(rule.said), rule.name, rule.blame, ALLOWANCE.get(rule.blame, "none"), rule.action)
+        uses = ALLOWANCE.get(rule.blame, "none")
+        cells = (_codes(rule), _cell(rule.said or rule.text), rule.name, rule.blame, uses, rule.action)
         yield f"| {' | '.join(cells)} |\n"
     yield f"| any other | | {UNKNOWN.name} | {UNKNOWN.blame} | {ALLOWANCE[UNKNOWN.blame]} | {UNKNOWN.action} |\n"
 

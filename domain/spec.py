@@ -142,7 +142,8 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
 
     `keep_logs`: each job's log and report are kept at the site as an archive (PA-324). `keep_failed`: what a failed job
     made is kept apart and never registered (PA-322). `stage_out`: sites whose storage takes the outputs, one after the other,
-    in place of that of the job's own site and its fall-backs.
+    in place of that of the job's own site and its fall-backs. `releases`: tags of the software that processing jobs need; they go
+    where a feed says that it is there, or where none says anything (PA-212).
     """
 
     schema: Literal[1] = 1
@@ -157,6 +158,7 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     category: Literal["mc", "data", "relval"] = "mc"
     era: Name = "Run1"
     sites: list[str] = []
+    releases: list[Name] = []
     files: list[str] = []
     deliver_to: list[str] = []
     stage_out: list[str] = []

@@ -86,7 +86,7 @@ class Job(object):
         if self.what.get("output"):
             self._step = "stage-out"
             self._heart.beat(self._step)
-            self._output = Output(self.what, self._path(), self.counts, self.report["inputs"])
+            self._output = Output(self.what, self._path(), self.counts, self.report["inputs"], paths)
             self.report["outputs"].append(self._output.publish(self.report["token"]))
         self._clock("stage_out_s")
 

@@ -15,14 +15,17 @@ TOLD = ("runs", "lumis", "branches", "skipped_events", "skipped_files")
 
 
 class Output(object):
-    """The output of one attempt at `path`; `counts` is where the payload tells what is in it."""
+    """The output of one attempt at `path`; `counts` is where the payload tells what is in it, `paths` where it read `inputs`."""
 
-    def __init__(self, what: Dict[str, Any], path: str, counts: str, inputs: Sequence[Dict[str, Any]]) -> None:
+    def __init__(
+        self, what: Dict[str, Any], path: str, counts: str, inputs: Sequence[Dict[str, Any]], paths: Sequence[str]
+    ) -> None:
         self._what = what
         self._wanted: Dict[str, Any] = what["output"]
         self._path = path
         self._counts = counts
         self._inputs = inputs
+        self._paths = paths
         self._events = 0
         self._stage: Optional[StageOut] = None
 
@@ -31,6 +34,7 @@ class Output(object):
         if not os.path.isfile(self._path):
             raise Problem(codes.OUTPUT_MISSING, "the payload left no file {}".format(self._wanted["file"]), STEP)
         told = self._told()
+        self._refuse_left_out(told.get("skipped_files") or [])
         self._known = self._events_known(told)
         lfn = self._wanted["lfn"]
         if os.stat(self._path).st_size >= self._wanted.get("merged_from_bytes", float("inf")):
@@ -50,6 +54,17 @@ class Output(object):
         """Take back what was published, because the job failed after all."""
         if self._stage is not None:
             self._stage.withdraw()
+
+    def _refuse_left_out(self, skipped: Sequence[str]) -> None:
+        """Name the inputs that a merge left out, by LFN or path, as bad ones: their events would be in no file."""
+        if self._what.get("type") != "merge":
+            return
+        left = [entry for entry, path in zip(self._inputs, self._paths) if entry["lfn"] in skipped or path in skipped]
+        for entry in left:
+            entry.update(ok=False, problem="left out by the payload")
+        if left:
+            text = "{} of {} inputs left out by the payload: {lfn}"
+            raise Problem(codes.INPUT_UNREADABLE, text.format(len(left), len(self._inputs), **left[0]), "inputs")
 
     def _accept(self, digest: Digest) -> None:
         self._events = digest.lines if self._known is None else self._known

@@ -13,9 +13,9 @@ adjustment, job, workflow = schema.adjustment, schema.job, schema.workflow
 
 
 class Adjustment(NamedTuple):
-    """Of one job. Until `until` (UTC epoch seconds) it keeps away from `site` where another may take it, and from `node` at
-    that site; `memory_mb` (10**6 bytes) and `wall_s` (seconds) are in place of its workflow's; `releases`: how often its
-    present attempt was released from a hold; `reason`: what it was last adjusted for."""
+    """Of one job. Until `until` (UTC epoch seconds) it keeps away from `site` (or a target of this name) where another may take
+    it, and from `node` at that site; `memory_mb` (10**6 bytes) and `wall_s` (seconds) are in place of its workflow's;
+    `releases`: how often its present attempt was released from a hold; `reason`: what it was last adjusted for."""
 
     site: str = ""
     node: str = ""
@@ -60,7 +60,7 @@ def drop(tx: Tx, job_ids: Iterable[int]) -> None:
 
 
 def avoiding(connection: Connection, job_ids: Iterable[int], now: float) -> dict[int, str]:
-    """Return the sites that jobs keep away from now."""
+    """Return the sites, or targets, that jobs keep away from now."""
     away = (adjustment.c.site != "", adjustment.c.until > now)
     query = sa.select(adjustment.c.job_id, adjustment.c.site).where(among(adjustment.c.job_id, list(job_ids)), *away)
     return {row.job_id: row.site for row in connection.execute(query)}

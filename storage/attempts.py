@@ -110,7 +110,7 @@ def live_at(
     return {token: (owner, states[state]) for token, owner, state in connection.execute(query, given)}
 
 
-_NAMES = ("job_id", "exit_code", "rule", "site", "node", "started_at", "ended_at", "closed_at", "cause")
+_NAMES = ("job_id", "exit_code", "rule", "site", "node", "started_at", "ended_at", "closed_at", "cause", "target")
 _TRIED = (
     sa.select(*(attempt.c[name] for name in _NAMES))
     .where(among(attempt.c.job_id), attempt.c.outcome.in_(("failed", "lost", "void")))
@@ -130,7 +130,8 @@ def tried(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, list[T
     for row in connection.execute(_TRIED, {"ids": list(job_ids)}):
         ran_s = row.ended_at - row.started_at if row.ended_at and row.started_at else None
         rule = book.named(row.rule, row.exit_code)
-        one = Tried(row.exit_code or 0, rule, row.site, row.node, ran_s, row.closed_at or 0.0, row.cause or "")
+        where, closed_at = (row.site, row.node), row.closed_at or 0.0
+        one = Tried(row.exit_code or 0, rule, *where, ran_s, closed_at, row.cause or "", row.target)
         found.setdefault(row.job_id, []).append(one)
     return found
 

@@ -6,22 +6,26 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from config.settings import Settings, Target
+from config.settings import Settings, Site, Target
 from domain.breaker import Breaker, BreakerState, allowance, state_of
 from domain.controls import Control, Kind, Mode, Scope, about
+from domain.feed import shares
 from domain.job import AT_TARGET, JobState, JobType
 from domain.matching import Candidate, Place
 from domain.placing import Held, Limits, Sight, judge
 from domain.pressure import Backlog
 from domain.score import Standing, cut_off, score
 from domain.spec import WorkflowSpec
-from storage import breakers, controls, counters, heads, schema, thresholds
+from storage import breakers, controls, counters, heads, offers, schema, thresholds
+from storage.offers import Offer
 from storage.thresholds import Grown
 from storage.workflows import Workflow
 
 alert, attempt, job, tally = schema.alert, schema.attempt, schema.job, schema.tally
 
 PRESSURE = "back-pressure"
+BLIND = "slots-unknown"
+"""Code of the alert of a target that has not said for long how its jobs are: what is free there counts as nothing (PA-217)."""
 LATE_S = 6 * 3600.0
 """What counts as of late in the score of a target."""
 _WAITING = (JobState.RELEASED, JobState.SUBMITTING, JobState.PENDING)
@@ -51,6 +55,7 @@ class Picture(NamedTuple):
     loads: Mapping[str, Load]
     breakers: Mapping[breakers.Place, Breaker]
     record: Sums
+    offers: Mapping[str, Offer]
     now: float
 
     @property
@@ -89,30 +94,38 @@ def survey(
     where they are limited."""
     grown = thresholds.load(connection)
     targets = {name: target for site in settings.sites.values() for name, target in site.targets.items()}
-    limited = [name for name, each in targets.items() if each.limits.cores or each.limits.memory_mb]
+    offered = offers.load(connection)
+    limited = {name for name, each in targets.items() if each.limits.cores or each.limits.memory_mb}
+    limited |= {name for site in offered if site in settings.sites for name in settings.sites[site].targets}
     picture = Picture(
         places=[],
         controls=controls.load(connection, now),
         limits={name: limits(target, grown.get(name, {})) for name, target in targets.items()},
         grown=grown,
-        loads=load(connection, known, limited if thrifty else None),
+        loads=load(connection, known, sorted(limited) if thrifty else None),
         breakers=breakers.load(connection),
         record=record.days,
+        offers=offered,
         now=now,
     )
-    behind = _behind(connection)
+    behind, blind = _behind(connection), _blind(connection)
     for site, place in settings.sites.items():
         poor = _poor(settings, site, picture.record)
+        slots = _slots(picture, site, place)
         left = _site_probes(connection, picture.breakers, site, list(place.targets), now)
         for name, target in place.targets.items():
             probes = _probes(connection, picture.breakers, name, left, now)
             if probes is not None and left is not None:
                 left -= probes
-            sight = _sight(picture, site, name, now)._replace(
+            sight = _sight(picture, site, name, now)
+            sight = sight._replace(
+                limits=sight.limits._replace(cores=_least(sight.limits.cores, slots.get(name))),
+                releases=picture.offers[site].releases if site in picture.offers else None,
                 off=_off(place.enabled, target.enabled, site, name),
                 probes=probes,
                 poor=poor,
                 behind=behind.get("") or behind.get(name, ""),
+                silent=blind.get(name, ""),
                 score=score(_standing(picture.record.get((site, name)), record.late.get((site, name)), place.cost)),
             )
             picture.places.append(judge(sight, picture.controls))
@@ -134,6 +147,19 @@ def _sight(picture: Picture, site: str, target: str, now: float) -> Sight:
         open_s=until - now if until > now else 0.0,
         evidence=evidence,
     )
+
+
+def _slots(picture: Picture, site: str, place: Site) -> dict[str, int]:
+    """Return how many cores each enabled target of a site may hold by the word of the feed; nothing if it says nothing."""
+    slots = picture.offers[site].slots if site in picture.offers else None
+    if slots is None:
+        return {}
+    held = {name: picture.loads.get(name, NO_LOAD).cores for name, target in place.targets.items() if target.enabled}
+    return shares(slots, held)
+
+
+def _least(configured: int | None, offered: int | None) -> int | None:
+    return min((count for count in (configured, offered) if count is not None), default=None)
 
 
 def limits(target: Target, grown: Mapping[JobType, Grown]) -> Limits:
@@ -255,6 +281,14 @@ def _behind(connection: sa.Connection) -> dict[str, str]:
     return {row.subject.partition(" ")[2]: row.text for row in connection.execute(query)}
 
 
+def _blind(connection: sa.Connection) -> dict[str, str]:
+    """Return what is said of targets that do not say how their jobs are."""
+    return {row.subject: row.text for row in connection.execute(_BLIND)}
+
+
+_BLIND = sa.select(alert.c.subject, alert.c.text).where(alert.c.code == BLIND, alert.c.closed_at.is_(None))
+
+
 def backlogs(connection: sa.Connection, now: float) -> list[Backlog]:
     """Return what waits for the stages behind the batch systems: ended jobs by target, and failed jobs.
 
@@ -308,7 +342,8 @@ def mode(said: Iterable[Control], site: str) -> tuple[Mode, float | None]:
 def candidate(identity: int, kind: JobType, spec: WorkflowSpec, pinned: str | None) -> Candidate:
     """Return a queued job of a workflow as it is matched."""
     needs = spec.resources
-    return Candidate(identity, kind, frozenset(spec.sites), pinned, needs.cores, needs.memory_mb)
+    software = frozenset(spec.releases if kind is JobType.PROCESSING else ())
+    return Candidate(identity, kind, frozenset(spec.sites), pinned, needs.cores, needs.memory_mb, releases=software)
 
 
 def housed(settings: Settings, wanted: Iterable[str]) -> bool:

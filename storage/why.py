@@ -26,10 +26,10 @@ from domain.explain import (
 from domain.explain_site import SiteSight, explain_site
 from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
-from domain.matching import shut, wait_reason
+from domain.matching import shunning, shut, wait_reason
 from domain.obstacles import fact_parked
 from domain.transfer import TransferState
-from storage import counters, heads, schema, sites, views, workflows
+from storage import adjustments, counters, heads, schema, sites, views, workflows
 from storage.views import FileView, JobRow, TransferView, Unknown
 from storage.workflows import Workflow
 
@@ -148,7 +148,7 @@ class _Look:
             node=live.node if live else "",
             workflow=owner.name,
             workflow_state=owner.state,
-            queue=self._queue_word(owner, JobType(row.type), row.pinned) if queued else "",
+            queue=self._queue_word(owner, JobType(row.type), row.pinned, row.id) if queued else "",
             silent=self._silent(target),
             wall_s=owner.spec.resources.wall_s,
             output=self._output(row),
@@ -274,13 +274,15 @@ class _Look:
             word = self._queue_word(owner, JobType(place.type), place.site or None)
             yield self._sample(owner, JobState.QUEUED, place.type, queue=word), count
 
-    def _queue_word(self, owner: Workflow, kind: JobType, pinned: str | None) -> str:
-        """Return why the queue does not release such jobs of a workflow: as the queue itself sees it."""
+    def _queue_word(self, owner: Workflow, kind: JobType, pinned: str | None, identity: int = 0) -> str:
+        """Return why the queue does not release a job, or such jobs of a workflow: as the queue itself sees it."""
         if braked := sites.braked(self.connection):
             return braked
         if hold := sites.held_request(self.picture.controls, owner):
             return f"held: request {owner.request} is held ({hold.words})"
-        return wait_reason(sites.candidate(0, kind, owner.spec, pinned), self.picture.places)
+        places, one = self.picture.places, sites.candidate(identity, kind, owner.spec, pinned)
+        away = adjustments.avoiding(self.connection, [identity], self.now) if identity else {}
+        return wait_reason(shunning(one, away[identity], places) if away else one, places)
 
     @cached_property
     def picture(self) -> sites.Picture:

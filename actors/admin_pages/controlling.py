@@ -10,7 +10,7 @@ from actors.admin_pages.acting import audited, who
 from actors.admin_pages.bodies import Plain, Text, receive
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.refusal import bad_value
-from actors.messages import LiftControl, SetControl
+from actors.messages import ConfirmFeed, LiftControl, SetControl
 from domain.controls import Kind, Mode, Scope
 from storage.views.sites import ControlView, SiteView, all_sites, said
 
@@ -79,8 +79,15 @@ async def lift(desk: Desk, request: web.Request) -> ControlsDone:
     return await _controlled(desk, request, LiftControl(**given, who=who(request)))
 
 
-async def _controlled(desk: Desk, request: web.Request, order: SetControl | LiftControl) -> ControlsDone:
+async def confirm_feed(desk: Desk, request: web.Request) -> ControlsDone:
+    body = await receive(request, Plain)
+    return await _controlled(desk, request, ConfirmFeed(who=who(request), dry_run=body.dry_run), actor="feed")
+
+
+async def _controlled(
+    desk: Desk, request: web.Request, order: SetControl | LiftControl | ConfirmFeed, actor: str = "steward"
+) -> ControlsDone:
     async def work() -> ControlsDone:
-        return ControlsDone(changed=(await desk.ask("steward", order)).subjects, dry_run=order.dry_run)
+        return ControlsDone(changed=(await desk.ask(actor, order)).subjects, dry_run=order.dry_run)
 
     return await audited(desk, request, repr(order)[:2000], work)  # type: ignore[no-any-return]

@@ -137,6 +137,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),
     Route("POST", "/controls", controlling.control, "Hold, set the mode of, or trust something", ControlsDone, Say),
     Route("POST", "/controls/lift", controlling.lift, "Take that back", ControlsDone, Unsay),
+    Route("POST", "/feed/confirm", controlling.confirm_feed, "Believe a feed that is in doubt", ControlsDone, Plain),
     Route("POST", "/messages", log.publish, "Tell something to whoever follows Published", Told, Publish),
     Route("POST", "/messages/remove", log.remove, "Remove published facts for good", Told, Remove),
     Route(

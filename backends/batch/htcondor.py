@@ -46,9 +46,12 @@ SURE = (
     "ERROR: Invalid",
     "ERROR: No such",
     "Submit failed",
+    "Failed to commit job submission into the queue. ERROR: ",
     "ERROR: Executable",
 )
-"""Complaints that come before anything is sent to the schedd; any other failure is a doubt."""
+"""Complaints that come before anything is sent to the schedd, and its answer that a SUBMIT_REQUIREMENT rejects the cluster, which
+says why in a second line (https://htcondor.readthedocs.io/en/latest/admin-manual/ap-policy-configuration.html); any other
+failure is a doubt."""
 
 DESCRIPTION = """\
 universe = vanilla

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 OVERLAP_S = 120.0
 """Sentinels this much older than the newest known are read again: a rename can become visible late."""
 
+RELEARN_S = 60.0
+"""Limits older than this are asked for anew before a job is refused by them: they may have been raised."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,99}")
 
 SCRIPT = """#!/bin/sh
@@ -64,12 +67,15 @@ class ScheduledBatch:
         self._site = Site(settings, hosts.channel(settings.host), runtime, clock)
         self._view = QueueView(self._listed, clock.monotonic, settings.evidence_s)
         self._limits = Limits()
+        self._clock = clock
+        self._learnt = 0.0
         self._since = 0.0
         self._asking = asyncio.Lock()
 
     async def open(self) -> None:
         answer = await self._site.ask("open", self._scheduler.probe())
-        self._limits = self._scheduler.learn(said(answer))
+        self._limits = self._scheduler.learn(said(answer)).within(self._settings)
+        self._learnt = self._clock.monotonic()
 
     async def close(self) -> None:
         """Nothing to let go of: the channel belongs to the host."""
@@ -85,7 +91,9 @@ class ScheduledBatch:
             if not _TOKEN.fullmatch(job.token):
                 raise BatchError(f"token {job.token!r}: expected letters, digits, . and _", transient=False)
         await self._site.open()
-        verdicts = {job.token: _refused(job.token, text) for job in jobs if (text := self._limits.refusal(job))}
+        if self._too_much(jobs) and self._clock.monotonic() - self._learnt >= RELEARN_S:
+            await self.open()
+        verdicts = {verdict.token: verdict for verdict in self._too_much(jobs)}
         parcels = list(self._parcels([job for job in jobs if job.token not in verdicts]))
         if parcels:
             orders = [await self._order(parcel) for parcel in parcels]
@@ -184,6 +192,11 @@ class ScheduledBatch:
             self._view.forget(over)
 
     # submission
+
+    def _too_much(self, jobs: Sequence[JobDescription]) -> list[Verdict]:
+        """Refuse the jobs that ask for more than the target gives, as far as it is known."""
+        refusals = ((job.token, self._limits.refusal(job)) for job in jobs)
+        return [Verdict(token=token, accepted=False, reason=text) for token, text in refusals if text]
 
     def _parcels(self, jobs: Sequence[JobDescription]) -> Iterable[Parcel]:
         """Put jobs of equal needs together, as many as the target takes in one array."""
@@ -333,10 +346,6 @@ class ScheduledBatch:
 
 VOID = "void"
 """As in runtime/site_spool.py: who runs a token that must never run."""
-
-
-def _refused(token: str, reason: str) -> Verdict:
-    return Verdict(token=token, accepted=False, reason=reason)
 
 
 def _needs(job: JobDescription) -> tuple[int, int, int, tuple[str, ...]]:

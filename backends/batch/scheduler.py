@@ -25,7 +25,9 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     worker runtime on the node (3.6 or newer both). `command_environment` is added to that of the batch system's commands;
     `prologue` are shell lines before the runtime starts, such as module loads. `array_max` is the most jobs handed over
     as one array (1: each alone). `evidence_s`: how long after the batch system says that a job ended its sentinel may
-    take to become visible (NFS caches directories for 30 to 60 s); until then the end is not believed.
+    take to become visible (NFS caches directories for 30 to 60 s); until then the end is not believed. `max_cores`,
+    `max_memory_mb` (10**6 bytes) and `max_wall_s` (seconds) are the most that one job may ask for, where the batch system does
+    not tell or tells more: what asks for more is refused before it is submitted.
     """
 
     host: str = "local"
@@ -36,6 +38,9 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     prologue: tuple[str, ...] = ()
     array_max: Positive = 500
     evidence_s: Annotated[float, Meta(ge=0)] = 60.0
+    max_cores: Positive | None = None
+    max_memory_mb: Positive | None = None
+    max_wall_s: Positive | None = None
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -106,6 +111,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int | None = None
     wall_s: int | None = None
     array: int | None = None
+
+    def within(self, settings: SiteSettings) -> "Limits":
+        """Return the tighter of these limits and of those that the settings of the target give."""
+        given = {"cores": settings.max_cores, "memory_mb": settings.max_memory_mb, "wall_s": settings.max_wall_s}
+        both = {name: [most for most in (getattr(self, name), own) if most is not None] for name, own in given.items()}
+        return msgspec.structs.replace(self, **{name: min(limits, default=None) for name, limits in both.items()})
 
     def refusal(self, job: JobDescription) -> str:
         """Return why a job cannot run there, or nothing."""

@@ -33,6 +33,7 @@ def build(app: typer.Typer) -> None:
         reading.alerts,
         sites.sites,
         sites.site,
+        sites.confirm_feed,
         actors.actors,
         acting.submit,
         acting.retry,

@@ -11,7 +11,8 @@ from rich.text import Text
 from domain.controls import Kind, Mode, Scope
 from services.console import tables
 from services.console.acting import Reason
-from services.console.holding import Lasting, control, lasting
+from services.console.agent import Agent
+from services.console.holding import ControlsDone, Lasting, control, lasting, told
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, session
 from storage.views.sites import BreakerView, SiteView, all_sites
 
@@ -43,6 +44,16 @@ def sites(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
         say.show(found, lambda: _shown(found))
 
 
+def confirm_feed(dry_run: DryRun = False, config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
+    """Believe the feed that takes more than half of the sites down at once; until then what it said before holds.
+
+    Example: `run_agent.py confirm-feed --dry-run`
+    """
+    with session(config, json=json) as say:
+        answer = Agent.of(say).post("/feed/confirm", {"dry_run": dry_run}, ControlsDone)
+        told(say, answer.changed, answer.dry_run, "down", "no site goes down")
+
+
 def _shown(found: list[SiteView]) -> RenderableType:
     rows = [
         (site.name, one.name, _mode(site), one.shut or "yes", f"{one.held['processing']}/{one.limits['processing']}",
@@ -52,7 +63,15 @@ def _shown(found: list[SiteView]) -> RenderableType:
     ]  # fmt: skip
     headings = ("site", "target", "mode", "takes jobs", ">processing", ">merge", ">cores", ">score", "breaker")
     lines = [Text(f"{site.name}: {site.words}, {tables.until(site.until)}") for site in found if site.words]
+    lines += [Text(f"{site.name}: {_offer(site)}") for site in found if _offer(site)]
     return Group(tables.table(headings, rows, nothing="no site has a target"), *lines)
+
+
+def _offer(site: SiteView) -> str:
+    """What the feed says that is there."""
+    slots = [] if site.slots is None else [f"{site.slots} slots"]
+    releases = [] if site.releases is None else [f"software {', '.join(site.releases) or 'none'}"]
+    return ", ".join(slots + releases)
 
 
 def _mode(site: SiteView) -> str:

@@ -4,7 +4,18 @@ from pathlib import Path
 
 from storage.schema.columns import LFN, MAX_LFN, NAMING, Id, Line, Schema, Time, Word, lease_table, metadata, one_of
 from storage.schema.data import block, dataset, file, merge_input, replica, transfer
-from storage.schema.deciding import adjustment, brake, breaker, control, hourly, learned, node, rulebook, threshold
+from storage.schema.deciding import (
+    adjustment,
+    brake,
+    breaker,
+    control,
+    hourly,
+    learned,
+    node,
+    offer,
+    rulebook,
+    threshold,
+)
 from storage.schema.desk import alert, audit, dead_letter, outbox
 from storage.schema.history import cause, cursor, daily, event, folded, horizon, later, parked, restoration, tally
 from storage.schema.work import FAILED, SOME_FAILURE, allocation, attempt, flag, job, lease, workflow
@@ -52,6 +63,7 @@ __all__ = [
     "merge_input",
     "metadata",
     "node",
+    "offer",
     "one_of",
     "outbox",
     "parked",

@@ -103,6 +103,15 @@ threshold = sa.Table(
     sa.Column("at", Time, nullable=False),
 )
 
+offer = sa.Table(
+    "offer",
+    metadata,
+    sa.Column("site", Word, primary_key=True),
+    sa.Column("slots", sa.BigInteger, nullable=True),
+    sa.Column("releases", sa.Text(2**24 - 1), nullable=True),
+    sa.Column("at", Time, nullable=False),
+)
+
 learned = sa.Table(
     "learned",
     metadata,

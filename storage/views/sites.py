@@ -8,6 +8,7 @@ from domain.controls import Control, Kind, Scope, about
 from domain.job import JobType
 from domain.matching import Place, shut
 from storage import controls, sites, workflows
+from storage.offers import NO_OFFER
 from storage.sites import Picture
 from storage.views.records import View
 
@@ -41,14 +42,16 @@ class TargetView(View, frozen=True, kw_only=True):
 
 
 class SiteView(View, frozen=True, kw_only=True):
-    """A site: its mode, whose word that is and until when; attempts that ended well and by its fault, in the window of the
-    configuration."""
+    """A site: its mode, whose word that is and until when; cores and software that a feed says are there; attempts that ended
+    well and by its fault, in the window of the configuration."""
 
     name: str
     enabled: bool
     mode: str
     words: str
     until: float | None
+    slots: int | None
+    releases: list[str] | None
     good: int
     bad: int
     breaker: BreakerView
@@ -88,6 +91,7 @@ def _value(one: Control) -> str:
 
 def _site(picture: Picture, name: str, site: Site, now: float) -> SiteView:
     mode = about(picture.controls, Kind.MODE, Scope.SITE, name)
+    offer = picture.offers.get(name, NO_OFFER)
     record = [sums for (at, _), sums in picture.record.items() if at == name]
     return SiteView(
         name=name,
@@ -95,6 +99,8 @@ def _site(picture: Picture, name: str, site: Site, now: float) -> SiteView:
         mode=mode.value if mode else "enabled",
         words=mode.words if mode else "",
         until=mode.until if mode else None,
+        slots=offer.slots,
+        releases=None if offer.releases is None else sorted(offer.releases),
         good=sum(int(sums["good"]) for sums in record),
         bad=sum(int(sums["bad"]) for sums in record),
         breaker=_breaker(picture.breakers.get((Scope.SITE, name), Breaker()), now),

@@ -18,6 +18,7 @@ from alembic import command
 
 from domain.controls import Control, Kind, Scope
 from domain.escalation import Need
+from domain.feed import SiteWord
 from domain.job import JobState, JobType
 from domain.rules import Action, Blame, Rule
 from storage import (
@@ -30,6 +31,7 @@ from storage import (
     log,
     migrate,
     nodes,
+    offers,
     outbox,
     rulebook,
     thresholds,
@@ -76,6 +78,7 @@ async def fill(store: Store, clock: HandClock) -> None:
     held = Control(Scope.SITE, "A", Kind.MODE, "drain", "a downtime", "ann", clock.now, clock.now + 3600)
     await store.write(lambda tx: controls.put(tx, held))
     await store.write(lambda tx: thresholds.book(tx, [Change("A.batch", JobType.PROCESSING, 10, 12, 10)]))
+    await store.write(lambda tx: offers.put(tx, {"A": SiteWord(slots=400, releases=["r7"])}))
     await store.write(lambda tx: outbox.put(tx, "main", "acquire", "acquire-1", "{}"))
     await store.write(lambda tx: alerts.raise_alert(tx, "warning", "disk", "state", "87 % full"))
     await store.write(lambda tx: alerts.record(tx, "ann", "jobs/kill", "[3]", "changed"))

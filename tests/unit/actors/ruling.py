@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from actors.feed import Feed
 from actors.messages import ControlsChanged, LiftControl, SetControl, Wake
 from actors.queue import Queue
 from actors.steward import Steward
@@ -53,10 +54,12 @@ class Place:
         store = await Store.open(f"sqlite:///{self.directory}/agent.db", clock=self.clock)
         settings = msgspec.convert({"agent": {"name": "here"}, "sites": sites, **tables}, Settings)
         self.world = World(settings, store, self.clock, Sandboxes(self.directory), {}, {}, {}, {})
-        children = (
+        children: tuple[ChildSpec, ...] = (
             ChildSpec("steward", partial(Steward, self.world)),
             ChildSpec("queue", partial(Queue, self.world)),
         )
+        if settings.feed.source:
+            children = (ChildSpec("feed", partial(Feed, self.world)), *children)
         self.system = ActorSystem(SupervisorSpec("root", children), clock=self.clock)
         await self.system.start()
         try:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from actors.brakes import Work
 from actors.error import Error
-from actors.messages import AllowNode, Changed, ExcludeNode, RevertNeeds, Wake
+from actors.messages import AllowNode, Changed, ExcludeNode, RetryJobs, RevertNeeds, Wake
 from actors.queue import Queue
 from actors.world import World
 from config.settings import Settings
@@ -163,3 +163,56 @@ async def test_a_job_out_of_memory_gets_more_until_a_person_has_to_decide(ward: 
         assert "the most there is" in (await ward.why(job)).text
         assert await ward.order(RevertNeeds(workflow="w")) == [job]
         assert await ward.world.store.read(lambda c: adjustments.load(c, [job, other])) == {}
+
+
+TWO_QUEUES = {
+    "alps": {
+        "storage": {"kind": "posix"},
+        "targets": {name: {"kind": "local", "limits": {"processing": 4}} for name in ("alps-batch", "alps-long")},
+    }
+}
+
+
+async def refuse(ward: Ward, job: int) -> str:
+    """Let the target that a released job was given to refuse it; return that target."""
+    (now,) = await ward.load([job])
+    target = str(now.target)
+    token = {job: f"t{job}-{ward.clock.now}"}
+    await ward.world.store.write(lambda tx: attempts.intend(tx, [job], str(now.site), target, token))
+    text = "over the limit of the target: memory 9000 MB, at most 8000 MB"
+    await ward.world.store.write(lambda tx: attempts.fail(tx, [Failure(job, x.SUBMIT_REFUSED, text)]))
+    ward.clock.now += 10.0
+    await ward.look()
+    return target
+
+
+@pytest.mark.feature("PA-310")
+async def test_a_job_over_every_limit_is_parked_with_the_reason_and_goes_on_after_a_retry(ward: Ward) -> None:
+    async with ward.life(sites=TWO_QUEUES):
+        job, *rest = await ward.add()
+        seen = [await refuse(ward, job) for _ in range(2)]
+        assert sorted(seen) == ["alps-batch", "alps-long"], "the other queue of the same site was asked at once"
+        assert await ward.states([job]) == {"paused": 1}
+        verdict = await ward.why(job)
+        assert verdict.code == "paused"
+        assert f"{seen[-1]} says: over the limit of the target: memory 9000 MB" in verdict.text
+        assert "retry" in verdict.unblocks
+        assert await ward.states(rest) == {"released": 2}, "the rest goes on"
+        assert await ward.alerts() == {}
+        assert await ward.order(RetryJobs(jobs=[job])) == [job]
+        assert await ward.states([job]) == {"released": 1}
+
+
+@pytest.mark.feature("PA-218", "PA-409")
+async def test_a_queued_job_says_which_site_it_keeps_away_from(ward: Ward) -> None:
+    async with ward.life():
+        (job,) = await ward.add(count=1)
+        here = str((await ward.load([job]))[0].site)
+        (other,) = set(SITES) - {here}
+        await ward.add("filler", count=4, sites=[other])
+        await ward.fail([job], x.STAGE_OUT)
+        assert await ward.states([job]) == {"queued": 1}
+        verdict = await ward.why(job)
+        assert verdict.code == "no-slot"
+        assert f"{other}-batch full" in verdict.text
+        assert f"keeps away from {here} after a failure there" in verdict.text

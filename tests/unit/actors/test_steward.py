@@ -234,3 +234,39 @@ async def test_trust_gives_a_broken_site_jobs_again(place: Place) -> None:
         assert (await place.states(ids))["queued"] == 4
         await place.say("site", "alps", kind="trust", until=place.clock.now + 3600)
         assert (await place.states(ids))["released"] == 4
+
+
+@pytest.mark.feature("PA-213", "PA-218")
+async def test_a_poor_record_cuts_a_site_off_until_it_is_trusted_or_forgotten(place: Place) -> None:
+    limits = {"limits": {"processing": 60}}
+    wide = {"alps": {"storage": {"kind": "posix"}, "targets": {"alps-batch": {"kind": "local", **limits}}}}
+
+    async def fail(ids: list[int], code: int) -> None:
+        await place.submit(ids)
+        await place.world.store.write(lambda tx: attempts.ended(tx, {each: Seen("t", exit_code=1) for each in ids}))
+        await place.world.store.write(lambda tx: attempts.fail(tx, [Failure(each, code, "no") for each in ids]))
+
+    async with place.life(wide):
+        await fail(await place.add("payload", count=30), 1)
+        for outage in ("first", "second"):
+            last = await place.add(outage, count=12)
+            assert await place.states(last) == {"released": 12}, f"{outage}: 30 faults of a payload do not count"
+            await fail(last[:10], STAGE_OUT)
+            assert "breaker-open" in await place.alerts()
+            place.clock.now += 1300
+            await fail(last[10:], 1)
+            assert "breaker-open" not in await place.alerts()
+        place.clock.now += 11  # RECORD_S: the queue looks at the record anew
+        ids = await place.add("after", count=2)
+        assert await place.states(ids) == {"queued": 2}
+        found = await place.why(ids[0])
+        assert (found.code, "0 of 20 attempts at alps ended well in 3 d" in found.text) == ("poor-record", True)
+        await place.say("site", "alps", kind="trust", until=place.clock.now + 3600)
+        assert await place.states(ids) == {"released": 2}
+        place.clock.now += 3601
+        more = await place.add("more", count=2)
+        assert (await place.why(more[0])).code == "poor-record", "trust has ended by itself"
+    async with place.life(wide):
+        place.clock.now += 3 * 86_400 + 3600
+        await place.look()
+        assert await place.states(more) == {"released": 2}, "what is older than the window does not count"

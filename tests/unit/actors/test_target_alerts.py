@@ -17,7 +17,8 @@ from backends.batch.base import BatchError, Capabilities, Poll
 from config.settings import Settings
 from domain.breaker import BreakerState, state_of
 from domain.controls import Scope
-from storage import alerts, breakers
+from domain.matching import shut
+from storage import alerts, breakers, sites, workflows
 from storage.sandboxes import Sandboxes
 from storage.store import Store
 from supervisors import ActorSystem, ChildSpec, SupervisorSpec
@@ -69,7 +70,7 @@ async def test_each_has_its_own_alert_and_closes_it_after_a_restart(tmp_path: Pa
             clock.now += 301.0
             for name in ("submitter", "tracker"):
                 await system.ref(name).ask(Wake())
-        assert await open_codes(world) == {"submission-silent", "status-silent", "breaker-open"}
+        assert await open_codes(world) == {"submission-silent", "status-silent", "slots-unknown", "breaker-open"}
         known = await world.store.read(breakers.load)
         assert state_of(known[Scope.TARGET, TARGET], clock.now) is BreakerState.OPEN
     batch.away = False
@@ -79,3 +80,34 @@ async def test_each_has_its_own_alert_and_closes_it_after_a_restart(tmp_path: Pa
         assert await open_codes(world) == {"breaker-open"}
         known = await world.store.read(breakers.load)
         assert state_of(known[Scope.TARGET, TARGET], clock.now) is BreakerState.HALF_OPEN, "it answers: probes may go"
+
+
+@pytest.mark.feature("PA-217", "PA-218")
+async def test_what_is_free_at_a_target_counts_for_a_while_without_an_answer(tmp_path: Path) -> None:
+    clock, batch = HandClock(), Mute()
+
+    async def free(world: World) -> dict[str, str]:
+        known = await world.store.read(workflows.load)
+        past = await world.store.read(lambda c: sites.record(c, world.settings, clock.now))
+        picture = await world.store.read(lambda c: sites.survey(c, world.settings, known, clock.now, past))
+        return {place.target: shut(place) for place in picture.places}
+
+    batch.away = False
+    async with life(tmp_path, clock, batch) as (world, system):
+        tracker = system.ref("tracker")
+        await tracker.ask(Wake())
+        batch.away = True
+        clock.now += 599.0
+        await tracker.ask(Wake())
+        assert (await free(world))[TARGET] == "", "the last value, for ten minutes"
+        clock.now += 2.0
+        await tracker.ask(Wake())
+        found = await free(world)
+        assert found[TARGET].startswith(f"target-silent: target {TARGET} does not say how its jobs are: no route")
+        assert found["bern-batch"] == "", "nobody else"
+    async with life(tmp_path, clock, batch) as (world, system):
+        await system.ref("tracker").ask(Wake())
+        assert (await free(world))[TARGET], "a restart is no answer"
+        batch.away = False
+        await system.ref("tracker").ask(Wake())
+        assert (await free(world))[TARGET] == ""

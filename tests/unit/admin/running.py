@@ -13,6 +13,7 @@ from actors.messages import (
     AllowNode,
     CancelTransfers,
     Changed,
+    ConfirmFeed,
     ControlsChanged,
     DropLetters,
     ExcludeNode,
@@ -55,6 +56,8 @@ def answer(message: Any) -> Any:
             return Changed(ids=[5, 6])
         case HoldWorkflow():
             return Changed(ids=[1] if message.workflow == "zmumu" or not message.hold else [])
+        case ConfirmFeed():
+            return ControlsChanged(subjects=["alpha", "beta"])
         case SetControl() | LiftControl():
             return ControlsChanged(subjects=message.subjects)
         case ReplayLetters() | DropLetters():
@@ -116,7 +119,7 @@ def world(state: Path, store: Store, hosts: Hosts | None = None, **admin: Any) -
 def tree(start: Callable[[], Admin]) -> SupervisorSpec:
     stages = [
         ChildSpec(name, lambda: Probe(answer))
-        for name in ("injector", "steward", "queue", "error", "postmaster", "transfer")
+        for name in ("injector", "steward", "queue", "error", "postmaster", "transfer", "feed")
     ]
     return SupervisorSpec("agent", (SupervisorSpec("stages", tuple(stages)), ChildSpec("admin", start)))
 

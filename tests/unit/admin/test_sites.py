@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.messages import LiftControl, SetControl
+from actors.messages import ConfirmFeed, LiftControl, SetControl
 from domain.controls import Control, Kind, Scope
 from storage import breakers, controls
 from tests.unit.admin import running
@@ -62,6 +62,14 @@ async def test_what_is_said_goes_to_the_steward_and_into_the_audit(agent: Agent)
         scope="job", subjects=["17"], kind="hold", who="operator", dry_run=True
     )
     assert [line["verb"] for line in await agent.get("/api/v1/audit")][:2] == ["controls/lift", "controls"]
+
+
+@pytest.mark.feature("PA-212", "OPS-06")
+async def test_a_feed_in_doubt_is_confirmed(agent: Agent) -> None:
+    assert await agent.post("/feed/confirm", {"dry_run": True}) == {"changed": ["alpha", "beta"], "dry_run": True}
+    assert agent.probe("feed").messages[-1] == ConfirmFeed(dry_run=True)
+    assert (await agent.get("/api/v1/audit"))[0]["verb"] == "feed/confirm"
+    await agent.post("/feed/confirm", {}, 401, token=False)
 
 
 @pytest.mark.parametrize(

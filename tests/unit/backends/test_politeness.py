@@ -122,3 +122,36 @@ async def test_this_machine_has_a_budget_too_if_a_table_says_so() -> None:
     (state,) = hosts.states()
     assert (state.calls, state.calls_last_hour, state.calls_per_hour_limit, state.slots) == (2, 2, 2, 3)
     await hosts.close()
+
+
+class Strict(Paper):
+    """It has a limit, which somebody may raise."""
+
+    most_cores = 4
+
+    def learn(self, answers: Sequence[Said]) -> Limits:
+        return Limits(cores=self.most_cores)
+
+
+@pytest.mark.feature("PA-305", "PA-310")
+async def test_a_limit_that_was_raised_is_seen_and_not_asked_for_with_every_refusal(tmp_path: Path) -> None:
+    (tmp_path / "book").touch()
+    settings = SlurmSettings(directory=str(tmp_path / "site"), max_cores=16)
+    hosts, clock, scheduler = Hosts({}), Hand(), Strict(settings, tmp_path / "book")
+    batch = ScheduledBatch(settings, scheduler, hosts=hosts, runtime=build(tmp_path), clock=clock)
+    await batch.open()
+
+    async def answers(*cores: int) -> list[str]:
+        jobs = [JobDescription(token=f"t{clock.now:g}-{most}".replace("-", "."), spec={}, cores=most) for most in cores]
+        return [verdict.reason for verdict in await batch.submit(jobs)]
+
+    over = "over the limit of the target: cores 8, at most 4"
+    assert await answers(8) == [over]
+    scheduler.most_cores = 64
+    calls = batch.traffic().calls
+    assert await answers(8) == [over]
+    assert batch.traffic().calls == calls, "it is as old as before"
+    clock.now += 60.0
+    assert await answers(8, 17) == ["", "over the limit of the target: cores 17, at most 16"]
+    assert batch.traffic().calls == calls + 2, "the limits, then the submission"
+    await hosts.close()

@@ -109,6 +109,7 @@ async def test_jobs_and_workflows_are_changed(agent: Agent, run: Run) -> None:
     assert agent.probe("steward").messages[-1].until - time.time() == pytest.approx(6 * 3600, abs=60)
     assert "alpha: released" in (await run("release", "site:alpha")).stdout
     assert agent.probe("steward").messages[-1] == LiftControl(scope="site", subjects=["alpha"], kind="hold", who="anna")
+    assert "alpha, beta: would be down" in (await run("confirm-feed", "--dry-run")).stdout
     assert "nothing is held" in (await run("holds")).stdout
     assert "enabled" in (await run("sites")).stdout
     for words, text in ((["hold", "cow:7"], "expected a workflow, agent, or one of"), (["hold", "job:x"], "numbers of jobs"),

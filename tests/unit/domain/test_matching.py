@@ -54,7 +54,7 @@ def test_laws(queue, free):
     for place in free:
         rest = place
         for job in (by_id[identity] for identity in released.get(place.target, [])):
-            assert may_run(job, place.site)
+            assert may_run(job, place)
             assert job.type not in place.closed
             assert rest.room(job) >= 1, "more went there than fits"
             rest = rest.less(job)

@@ -10,7 +10,7 @@ from domain import exit_codes as x
 from domain.job import JobType
 from domain.retry import ALLOWANCE, Again, GiveUp, Pause, Tried, Verdict
 from domain.retry import decide as judge
-from domain.rules import Action, Blame, Rule, classify
+from domain.rules import BUILT_IN, Action, Blame, Rule, classify
 from domain.spec import BackOff, Cause, Retry
 
 POLICY = Retry(processing=3, merge=4, site=5, infrastructure=6, base_s=10, cap_s=100)
@@ -201,3 +201,58 @@ def test_a_payload_that_fails_here_is_not_sent_elsewhere_and_a_sole_holder_waits
     for verdict in (payload, sole):
         assert isinstance(verdict, Again)
         assert (verdict.delay_s, verdict.elsewhere) == (10.0, False)
+
+
+def refused(*targets: str) -> list[Tried]:
+    (rule,) = (rule for rule in BUILT_IN if rule.action is Action.ELSEWHERE)
+    return [Tried(x.SUBMIT_REFUSED, rule, "a", text="cores 9, at most 8", target=target) for target in targets]
+
+
+@pytest.mark.feature("PA-310")
+@pytest.mark.parametrize(
+    ("targets", "others", "delay_s"),
+    [
+        (["small"], ["large", "huge"], 0.0),
+        (["small", "large"], ["small", "huge"], 0.0),
+        (["small", "large", "small"], ["large", "huge"], 10.0),
+        (["small", "large"], ["small"], None),
+        (["small", "large", "small"], ["large"], 10.0),
+        (["small"] * 5, ["closed"], 80.0),
+        (["small"] * 6, ["closed"], None),
+        (["small"] * 9, [], None),
+        (["small"], [], None),
+    ],
+    ids=[
+        "at once",
+        "the third",
+        "again at the first",
+        "none left",
+        "after a retry each is asked",
+        "waited for",
+        "never opened",
+        "ninth",
+        "alone",
+    ],
+)
+def test_what_a_target_refuses_goes_to_another_or_to_a_person_and_is_never_given_up(targets, others, delay_s):
+    verdict = judge(refused(*targets), JobType.PROCESSING, POLICY, 1.0, targets=others)
+    if delay_s is None:
+        assert isinstance(verdict, Pause)
+        assert f"{targets[-1]} says: cores 9, at most 8; no other target has taken it" in verdict.reason
+    else:
+        assert isinstance(verdict, Again)
+        assert (verdict.delay_s, verdict.elsewhere) == (delay_s, True)
+
+
+@pytest.mark.feature("PA-310", "PA-403")
+def test_a_refusal_uses_no_allowance():
+    failed = [Tried(x.STAGE_OUT, classify(x.STAGE_OUT), "a")] * 4
+    assert isinstance(judge([*refused(*["small"] * 9), *failed], JobType.PROCESSING, POLICY, 1.0), Again)
+
+
+@pytest.mark.feature("PA-310")
+def test_the_reason_of_a_refusal_is_kept_within_what_a_job_can_hold():
+    (long,) = (one._replace(text="x" * 500) for one in refused("small"))
+    verdict = judge([long], JobType.PROCESSING, POLICY, 1.0)
+    assert len(verdict.reason) <= 500
+    assert verdict.reason.endswith("let it ask for less")

@@ -25,6 +25,7 @@ def test_every_code_has_a_meaning(code: int) -> None:
 @pytest.mark.feature("PA-405")
 def test_no_rule_hides_another_and_every_number_of_ours_has_one() -> None:
     reached = {BOOK.classify(Evidence(code)) for code in range(100_000)}
+    reached |= {BOOK.classify(Evidence(x.SUBMIT_REFUSED, "over the limit of the target: cores 9, at most 8"))}
     reached |= {BOOK.classify(Evidence(x.REPORT_MISSING, said=said)) for said in ("NODE_FAIL", "PREEMPTED")}
     assert [rule.name for rule in BUILT_IN if rule not in reached] == []
     ours = {name: code for name, code in vars(x).items() if name.isupper() and name not in ("OK", "SIGNALLED")}
@@ -113,3 +114,24 @@ def test_codes_that_are_accepted_are_those_of_the_payload_alone() -> None:
 def test_what_is_no_rule_is_refused(given: dict[str, object], text: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=text):
         msgspec.convert(given, Rule)
+
+
+@pytest.mark.feature("PA-310")
+@pytest.mark.parametrize(
+    ("said", "action"),
+    [
+        ("over the limit of the target: wall time 216001 s, at most 216000 s", Action.ELSEWHERE),
+        ("the job asks for 2 cores, a pilot has 1", Action.ELSEWHERE),
+        ("Requested node configuration is not available", Action.ELSEWHERE),
+        ("Requested time limit is invalid (missing or exceeds some limit)", Action.ELSEWHERE),
+        ("Memory specification can not be satisfied", Action.ELSEWHERE),
+        ("CPU count per node can not be satisfied", Action.ELSEWHERE),
+        ("ERROR: Failed to commit job submission into the queue. ERROR: at most 4 cores here", Action.ELSEWHERE),
+        ("Invalid account or account/partition combination specified", Action.RETRY),
+        ("Invalid partition name specified", Action.RETRY),
+        ("the token was asked for before it was submitted", Action.RETRY),
+    ],
+)
+def test_what_a_job_asks_for_is_told_from_what_a_site_is_set_up_wrong(said: str, action: Action) -> None:
+    assert BOOK.classify(Evidence(x.SUBMIT_REFUSED, said)).action is action
+    assert BOOK.classify(Evidence(1, said)).action is Action.RETRY, "a payload that prints it is no refusal"

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.job import JobType
-from domain.matching import Candidate, Place, match, shunning
+from domain.matching import Candidate, Place, match, shunning, wait_reason
 
 KIND = JobType.PROCESSING
 
@@ -31,3 +31,19 @@ def targets(job: Candidate, *places: Place) -> list[str]:
 )
 def test_where_a_job_goes_that_site_a_failed(job: Candidate, places: list[Place], goes: list[str]) -> None:
     assert targets(job, *places) == goes
+
+
+@pytest.mark.feature("PA-310")
+def test_a_job_that_a_target_refused_goes_to_another_one_of_the_same_site() -> None:
+    job, small, large = Candidate(1, KIND, frozenset(), None), place("a", 9), place("a")._replace(target="large")
+    shy = shunning(job, "ta", [small, large])
+    assert [choice.target for choice in match([shy], [small, large])] == ["large"]
+    assert shunning(job, "ta", [small]) == job
+
+
+@pytest.mark.feature("PA-218", "PA-409")
+def test_a_job_says_what_it_keeps_away_from() -> None:
+    places = [place("a", 9), place("b", 0)]
+    shy = shunning(Candidate(1, KIND, frozenset(), None), "a", places)
+    expected = "no-slot: tb full for processing jobs; it keeps away from a after a failure there"
+    assert wait_reason(shy, places) == expected

@@ -235,6 +235,25 @@ def test_a_merge_that_loses_events_is_refused(bench: Any, tmp_path: Path) -> Non
     assert not bench.published.exists()
 
 
+@pytest.mark.feature("PA-508")
+@pytest.mark.parametrize("count", ["lines", "inputs", "reported"])
+@pytest.mark.parametrize("told", ["$2", "/store/in1"], ids=["path", "LFN"])
+def test_an_input_that_a_merge_left_out_is_named_as_bad_and_nothing_is_published(
+    any_bench: Any, tmp_path: Path, told: str, count: str
+) -> None:
+    inputs = [an_input(tmp_path / f"in{number}", b"1\n2\n", 2) for number in range(3)]
+    any_bench.spec["inputs"] = [{**entry, "lfn": f"/store/in{place}"} for place, entry in enumerate(inputs)]
+    script = f'cat "$1" "$3" > events.txt; echo "{{\\"events\\": 4, \\"skipped_files\\": [\\"{told}\\"]}}" > $PRODAGENT_COUNTS'
+    any_bench.spec.update(type="merge", steps=[{"name": "merge", "command": ["sh", "-c", script, "-", "{inputs}"]}])
+    any_bench.spec["output"]["count"] = count
+    report = any_bench.run()
+    assert report.exit_code == exit_codes.INPUT_UNREADABLE
+    assert "1 of 3 inputs left out by the payload: /store/in1" in report.errors[0].text
+    assert [entry.ok for entry in report.inputs] == [True, False, True]
+    assert report.outputs == []
+    assert not any_bench.published.exists()
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [('{"events": 41}', 0), ('{"events": -1}', 90003), ("{}", 90003), ("", 90003), ('{"events": "3"}', 90003)],

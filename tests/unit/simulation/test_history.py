@@ -32,12 +32,13 @@ def test_a_request_becomes_delivered_files(live: Live) -> None:
 def digest_in_a_process(seed: int, hash_seed: str) -> str:
     words = [sys.executable, "run_agent.py", "simulate", "examples/scenarios/rough.toml", "--seed", str(seed), "--json"]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    answer = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    answer = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert answer.returncode == 0, answer.stderr
     found: str = json.loads(answer.stdout)["digest"]
     return found
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.feature("REL-02")
 def test_one_seed_is_one_history_in_every_process() -> None:
     assert digest_in_a_process(3, "1") == digest_in_a_process(3, "2")
@@ -67,7 +68,7 @@ def test_a_kill_at_any_await_loses_and_doubles_nothing(live: Live) -> None:
 @pytest.mark.feature("REL-01", "REL-02", "REL-11", "REL-14", "PA-307")
 @pytest.mark.timeout(900)
 def test_many_seeds_with_kills_and_lost_answers() -> None:
-    """Forty here; `make soak` has a thousand of a rougher world."""
+    """Twenty-four here; `make soak` has a thousand of a rougher world."""
     rough = world(
         TINY,
         proof="end",
@@ -76,14 +77,14 @@ def test_many_seeds_with_kills_and_lost_answers() -> None:
     )
     rough["sites"]["a"]["targets"]["ta"] |= {"success": 0.9, "duplicated": 0.1, "late": 0.1, "lost": 0.02, "held": 0.02}
     kills = failed = 0
-    for trial, outcome in live_all(read(rough), simulated, [Trial(seed) for seed in range(40)], workers=2):
+    for trial, outcome in live_all(read(rough), simulated, [Trial(seed) for seed in range(24)], workers=2):
         assert outcome.wrong == [], f"replay with {trial}"
         assert outcome.done, f"replay with {trial}"
         assert outcome.measures.merged + outcome.measures.lost == 20
         kills += outcome.kills
         failed += outcome.measures.failed
-    assert kills > 80
-    assert failed > 10
+    assert kills > 50
+    assert failed > 6
 
 
 @pytest.mark.feature("REL-02")

@@ -5,8 +5,9 @@ import pytest
 from domain.breaker import Breaker, BreakerState, state_of
 from domain.controls import Control, Kind, Scope
 from domain.exit_codes import NEVER_SUBMITTED, STAGE_OUT
+from domain.feed import SiteWord
 from domain.job import JobState, JobType
-from storage import alerts, attempts, breakers, controls, jobs, sites, workflows
+from storage import alerts, attempts, breakers, controls, jobs, offers, sites, workflows
 from storage.attempts import Seen
 from tests.unit.storage.conftest import Campaign, HandClock
 
@@ -127,3 +128,15 @@ async def test_loads_count_cores_by_the_tallies(campaign: Campaign) -> None:
     assert found.held[JobType.PROCESSING] == (5, 4)
     assert (found.cores, found.memory_mb) == (5, 10_000)
     assert found.held[JobType.MERGE] == (0, 0)
+
+
+@pytest.mark.feature("PA-212")
+async def test_what_a_site_offers_is_kept_until_something_else_is_said(campaign: Campaign) -> None:
+    first = {"A": SiteWord(slots=400, releases=["r8", "r7"]), "B": SiteWord(slots=0), "C": SiteWord(releases=[])}
+    await campaign.write(lambda tx: offers.put(tx, first))
+    assert await campaign.read(offers.load) == {name: offers.of(word) for name, word in first.items()}
+    await campaign.write(lambda tx: offers.put(tx, {"A": SiteWord(releases=["r9"]), "B": SiteWord(state="down")}))
+    assert await campaign.read(offers.load) == {
+        "A": offers.Offer(None, frozenset({"r9"})),
+        "C": offers.Offer(None, frozenset()),
+    }
