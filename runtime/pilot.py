@@ -165,6 +165,18 @@ class Pilot(object):
         return started
 
     def _take_from(self, entries: Deque[Entry]) -> bool:
+        """Take from a submission until something starts or nothing is left to try.
+
+        Whoever stopped after one round would go past the same job as the pilot before it, end idle, and so would the next one.
+        """
+        while True:
+            left = len(entries)
+            if self._go_round(entries):
+                return True
+            if len(entries) == left:  # nothing was tried: all gone, or what is next is too large now
+                return False
+
+    def _go_round(self, entries: Deque[Entry]) -> bool:
         """Take from a submission, once round at most; where others are at work, leave them more and more room.
 
         So a hundred pilots at one submission do not all try to claim each of its jobs. A job that is too large for what is

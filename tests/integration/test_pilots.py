@@ -18,7 +18,7 @@ from backends.batch.local import LocalBatch, LocalSettings
 from backends.batch.pilot import PilotBatch, PilotSettings
 from backends.channel.hosts import Hosts
 from domain.report import decode_report
-from runtime import desk, process
+from runtime import desk, process, recovery
 from runtime.build import build
 from runtime.shared import Shared
 from supervisors import SystemClock
@@ -240,6 +240,22 @@ async def test_whatever_is_killed_no_job_runs_twice_and_each_one_ends(field: Fie
     assert {token for token in tokens if over[token].exit_code == 0} <= set(ran)
     assert kills > 5
     assert sum(status.exit_code == 0 for status in over.values()) > 30
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.feature("PA-313")
+async def test_the_one_job_among_many_that_others_took_is_found(field: Field) -> None:
+    """However short a pilot may be idle; each would go past the same jobs else, and the next one after it."""
+    batch = await field.agent(max_pilots=1, idle_s=0.2)
+    tokens = [f"t{number:03d}" for number in range(90)]
+    where = Shared(str(field.shared), "elsewhere")
+    for token in tokens:
+        if token != "t050":
+            assert recovery.claim(where.claim_of(token), f"elsewhere/{token}")
+    await batch.submit([field.job(token) for token in tokens])
+    await ended(batch, "t050")
+    assert field.ran() == ["t050"]
+    desk.answer(where, {"ask": "judge", "dead": ["elsewhere"], "tokens": tokens})
 
 
 async def test_cancel_reaches_waiting_and_running_jobs(field: Field) -> None:

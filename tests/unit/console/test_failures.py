@@ -64,7 +64,7 @@ async def test_a_failure_is_classified_from_the_configuration_alone(run: Run, tm
     for words, rule, place, allowance in (
         (("--code", "75", "--log", str(log)), "licence server away", 1, "site"),
         (("--code", "3"), "warnings only", 2, "payload"),
-        (("--code", "50700", "--said", "NODE_FAIL"), "the node failed", 13, "site"),
+        (("--code", "50700", "--said", "NODE_FAIL"), "the node failed", 14, "site"),
         (("--code", "90006"), "the batch system never had it", 5, "none"),
     ):
         found = json.loads((await run("errors", "classify", *words, "--json")).stdout)

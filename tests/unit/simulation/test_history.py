@@ -84,7 +84,7 @@ def test_many_seeds_with_kills_and_lost_answers() -> None:
         kills += outcome.kills
         failed += outcome.measures.failed
     assert kills > 50
-    assert failed > 6
+    assert failed > 3
 
 
 @pytest.mark.feature("REL-02")
