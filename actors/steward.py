@@ -20,7 +20,7 @@ from domain import events as e
 from domain.controls import AGENT, KINDS, Control, Kind, Mode, Scope, about, mode_of
 from domain.feed import AUTHOR
 from domain.job import JobState
-from storage import alerts, breakers, controls, jobs, offers, sites, workflows
+from storage import alerts, braking, breakers, controls, jobs, offers, sites, workflows
 from storage.engine import Connection
 from storage.store import Tx
 
@@ -105,7 +105,8 @@ class Steward(Stage):
             return ControlsChanged(subjects=await self.store.read(lambda c: _present(c, scope, kind, order.subjects)))
 
         def lift(tx: Tx) -> list[str]:
-            changed = _lift(tx, scope, kind, order.subjects, order.reason or f"resumed by {order.who}")
+            reason = order.reason or f"resumed by {order.who}"
+            changed = _lift(tx, scope, kind, order.subjects, reason, self.world.settings.errors.probes)
             alerts.record(tx, order.who, f"lift {kind} {scope}", ", ".join(order.subjects)[:2000], f"{changed}"[:2000])
             return changed
 
@@ -164,7 +165,7 @@ class Steward(Stage):
 
         def end(tx: Tx) -> None:
             for old in over:
-                _lift(tx, old.scope, old.kind, [old.subject], "its time is over")
+                _lift(tx, old.scope, old.kind, [old.subject], "its time is over", self.world.settings.errors.probes)
                 alerts.record(tx, self.name, f"lift {old.kind} {old.scope}", old.subject, "its time is over")
 
         if over:
@@ -256,15 +257,17 @@ def _put(tx: Tx, said: Control, subjects: list[str]) -> list[str]:
     return subjects
 
 
-def _lift(tx: Tx, scope: Scope, kind: Kind, subjects: list[str], reason: str) -> list[str]:
-    """Take it back of each subject; return those of which it was said."""
+def _lift(tx: Tx, scope: Scope, kind: Kind, subjects: list[str], reason: str, probes: int) -> list[str]:
+    """Take it back of each subject; return those of which it was said. A workflow that was braked runs so many probes first."""
     if scope is Scope.JOB:
         return [str(identity) for identity in controls.resume_jobs(tx, [int(each) for each in subjects], reason)]
     changed = []
     for subject in subjects:
         there = controls.lift(tx, scope, subject, kind)
         if scope is Scope.WORKFLOW:
-            there = bool(workflows.hold(tx, subject, hold=False, reason=reason, dry_run=False)) or there
+            resumed = workflows.hold(tx, subject, hold=False, reason=reason, dry_run=False)
+            braking.released(tx, resumed, probes)
+            there = bool(resumed) or there
         if there:
             changed.append(subject)
     return changed

@@ -13,7 +13,8 @@ from backends.batch.base import BatchSystem
 from backends.channel.hosts import Hosts
 from backends.prodmgr.base import ProdMgr
 from backends.storage_element.base import StorageElement
-from config.settings import Settings, Target
+from config.settings import Settings
+from config.site_settings import Target
 from domain.events import Event
 from storage.backup import Backups
 from storage.restoring import Restoration

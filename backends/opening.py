@@ -11,7 +11,7 @@ from backends.batch.base import BatchSystem
 from backends.registry import load as load_kind
 from backends.storage_element.base import StorageElement
 from config.loader import Loaded
-from config.settings import Plugin, Target
+from config.site_settings import Plugin, Target
 
 
 def settings_of(family: str, kind: str) -> type[msgspec.Struct] | None:

@@ -17,7 +17,8 @@ from config.faults import Fault, Faults, convert_collecting
 from config.plugins import Schemas, convert_options, plugin_faults
 from config.rules import broken_rules
 from config.secret import resolve
-from config.settings import Plugin, Settings, Target
+from config.settings import Settings
+from config.site_settings import Plugin, Target
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -13,7 +13,8 @@ import msgspec
 
 from config.faults import Fault, convert_collecting, join
 from config.rules import tables
-from config.settings import ExtraActor, Plugin, Target
+from config.settings import ExtraActor
+from config.site_settings import Plugin, Target
 
 Schemas = Callable[[str, str], type[msgspec.Struct] | None]
 

@@ -12,8 +12,8 @@ _HEAD = """\
 # Configuration
 
 One TOML file holds everything that may be set for an agent. This page is generated from the structs in
-`config/settings.py`; `config/example.toml` shows every key with its default in one file, `config/minimal.toml` the
-least that runs.
+`config/settings.py` and `config/site_settings.py`; `config/example.toml` shows every key with its default in one file,
+`config/minimal.toml` the least that runs.
 
 * Units stand in the names: `_s` seconds, `_mb` 10⁶ bytes, `_bytes` bytes, `_percent` of the whole.
 * Relative paths start at the directory of the configuration file.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from config.settings import Settings, Site, Target
+from config.settings import Settings
+from config.site_settings import Site, Target
 from domain.breaker import Breaker, BreakerState, allowance, state_of
 from domain.controls import Control, Kind, Mode, Scope, about
 from domain.feed import shares
@@ -92,22 +93,7 @@ def survey(
 ) -> Picture:
     """Look at every target that is configured; `known` are the workflows by id. `thrifty`: cores and memory are added up only
     where they are limited."""
-    grown = thresholds.load(connection)
-    targets = {name: target for site in settings.sites.values() for name, target in site.targets.items()}
-    offered = offers.load(connection)
-    limited = {name for name, each in targets.items() if each.limits.cores or each.limits.memory_mb}
-    limited |= {name for site in offered if site in settings.sites for name in settings.sites[site].targets}
-    picture = Picture(
-        places=[],
-        controls=controls.load(connection, now),
-        limits={name: limits(target, grown.get(name, {})) for name, target in targets.items()},
-        grown=grown,
-        loads=load(connection, known, sorted(limited) if thrifty else None),
-        breakers=breakers.load(connection),
-        record=record.days,
-        offers=offered,
-        now=now,
-    )
+    picture = _picture(connection, settings, known, now, record, thrifty=thrifty)
     behind, blind = _behind(connection), _blind(connection)
     for site, place in settings.sites.items():
         poor = _poor(settings, site, picture.record)
@@ -130,6 +116,33 @@ def survey(
             )
             picture.places.append(judge(sight, picture.controls))
     return picture
+
+
+def _picture(
+    connection: sa.Connection,
+    settings: Settings,
+    known: Mapping[int, Workflow],
+    now: float,
+    record: Record,
+    *,
+    thrifty: bool,
+) -> Picture:
+    """Return all that the places are judged by."""
+    grown, offered = thresholds.load(connection), offers.load(connection)
+    targets = {name: target for site in settings.sites.values() for name, target in site.targets.items()}
+    limited = {name for name, each in targets.items() if each.limits.cores or each.limits.memory_mb}
+    limited |= {name for site in offered if site in settings.sites for name in settings.sites[site].targets}
+    return Picture(
+        places=[],
+        controls=controls.load(connection, now),
+        limits={name: limits(target, grown.get(name, {})) for name, target in targets.items()},
+        grown=grown,
+        loads=load(connection, known, sorted(limited) if thrifty else None),
+        breakers=breakers.load(connection),
+        record=record.days,
+        offers=offered,
+        now=now,
+    )
 
 
 def _sight(picture: Picture, site: str, target: str, now: float) -> Sight:
@@ -163,9 +176,10 @@ def _least(configured: int | None, offered: int | None) -> int | None:
 
 
 def limits(target: Target, grown: Mapping[JobType, Grown]) -> Limits:
-    """Return what a target may hold: as configured, or more where its threshold has grown."""
+    """Return what a target may hold: as configured, or more where its threshold has grown and still may."""
     given = target.limits
     base = {JobType.PROCESSING: given.processing, JobType.MERGE: given.merge}
+    grown = grown if given.dynamic else {}
     return Limits(
         jobs={kind: max(count, int(grown[kind].value)) if kind in grown else count for kind, count in base.items()},
         pending={JobType.PROCESSING: given.processing_pending, JobType.MERGE: given.merge_pending},

@@ -15,7 +15,7 @@ import asyncssh
 from asyncssh import SSHClientConnectionOptions as Options
 
 from backends.channel.base import ChannelError, HostKeyChanged, NotAdmitted, Unreachable
-from config.settings import Host
+from config.site_settings import Host
 from supervisors import Clock
 
 HEALTHY_S = 60.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backends.channel import openssh
 from backends.channel.base import Channel, ChannelState
 from backends.channel.local import LOCAL, LocalChannel
-from config.settings import Host
+from config.site_settings import Host
 from supervisors import Clock, SystemClock
 
 if TYPE_CHECKING:  # asyncssh takes a quarter of a second: an agent without hosts starts without it

@@ -12,7 +12,7 @@ from backends.channel.base import COMMAND_S, OUTPUT_CAP, Answer, ChannelState, C
 from backends.channel.files import SmallFiles
 from backends.channel.pace import Pace
 from backends.channel.turns import Turns
-from config.settings import Host
+from config.site_settings import Host
 
 LOCAL = "local"
 """The name under which this machine is known without a table of its own."""

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from config.settings import Host
+from config.site_settings import Host
 
 
 def options(name: str, hosts: Mapping[str, Host]) -> list[str]:

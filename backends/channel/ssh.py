@@ -29,7 +29,7 @@ from backends.channel.files import SmallFiles
 from backends.channel.pace import Pace
 from backends.channel.session import Session
 from backends.channel.turns import Turns
-from config.settings import Host
+from config.site_settings import Host
 from supervisors import Clock
 
 REAP_S = 10.0

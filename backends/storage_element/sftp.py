@@ -21,7 +21,7 @@ from backends.storage_element import child, names
 from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
 from backends.storage_element.batches import Batches, Move
 from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of, while_moved
-from config.settings import Host
+from config.site_settings import Host
 
 BLOCK = 131072
 """Bytes of one SFTP request: OpenSSH closes the connection at 262144 (its packet limit, seen with 9.2p1)."""

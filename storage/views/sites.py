@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from config.settings import Settings, Site
+from config.settings import Settings
+from config.site_settings import Site
 from domain.breaker import Breaker, BreakerState, state_of
 from domain.controls import Control, Kind, Scope, about
 from domain.job import JobType

@@ -15,7 +15,7 @@ from actors.admin_pages.pages import PAGES
 from actors.admin_pages.routes import ROUTES
 from actors.messages import DropLetters, HoldWorkflow, KillJobs, ReplayLetters, RetryJobs
 from backends.channel.hosts import Hosts
-from config.settings import Host as HostSettings
+from config.site_settings import Host as HostSettings
 from storage import dead_letters, views
 from storage.dead_letters import Unhandled
 from storage.views import JobView, WorkflowView

@@ -15,7 +15,7 @@ import pytest
 from backends.channel.base import Cut, HostKeyChanged, NotAdmitted, OverBudget, Unreachable
 from backends.channel.hosts import Hosts
 from backends.channel.ssh import SshChannel
-from config.settings import Host
+from config.site_settings import Host
 from tests.real.sshd import Sshd
 
 

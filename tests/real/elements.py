@@ -13,7 +13,7 @@ from backends.storage_element.posix import PosixSettings, PosixStorage
 from backends.storage_element.sftp import SftpSettings, SftpStorage
 from backends.storage_element.webdav import WebdavSettings, WebdavStorage
 from backends.storage_element.xrootd import XrootdSettings, XrootdStorage
-from config.settings import Host
+from config.site_settings import Host
 from tests.real.daemon import Daemon
 from tests.real.sshd import Sshd
 from tests.real.webdav import Webdav

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from config.settings import Host
+from config.site_settings import Host
 from runtime.process import everyone
 from tests.real.daemon import UP_S, free_port, program
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage import attempts
+from domain.job import JobType
+from storage import attempts, thresholds
 from storage.attempts import Failure, Seen
+from storage.sites import limits as limits_of
 from tests.unit.actors.ruling import SITES, J, Place
 
 
@@ -86,3 +88,10 @@ async def test_a_dynamic_threshold_follows_what_the_target_swallows(place: Place
             lambda c: [row[0] for row in c.exec_driver_sql("SELECT value FROM threshold")]
         )
         assert found == [pytest.approx(26 * 0.9**5)]
+    limits["dynamic"] = False
+    async with place.life(sites):
+        grown = await place.world.store.read(thresholds.load)
+        target = place.world.settings.sites["alps"].targets["alps-batch"]
+        assert limits_of(target, grown["alps-batch"]).jobs[JobType.PROCESSING] == 10, (
+            "what grew counts only while it may"
+        )

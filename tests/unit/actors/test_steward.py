@@ -7,7 +7,7 @@ import pytest
 from actors.brakes import Work
 from actors.messages import Refused, Wake
 from domain.exit_codes import STAGE_OUT
-from storage import attempts, breakers, jobs, workflows
+from storage import attempts, braking, breakers, jobs, workflows
 from storage.attempts import Failure, Seen
 from tests.unit.actors.ruling import SITES, J, Place
 
@@ -61,6 +61,18 @@ async def test_down_takes_back_what_waits_and_burns_no_retry(place: Place) -> No
         await place.mode("enabled")
         assert await place.states([*pending, *submitting, *released]) == {"released": 3}
         assert place.world.brakes.held(Work.SUBMISSION, "alps-batch") == ""
+
+
+@pytest.mark.feature("PA-203", "PA-407")
+async def test_the_end_of_a_hold_lets_a_broken_workflow_run_its_probes_only(place: Place) -> None:
+    async with place.life():
+        ids = await place.add(count=5)
+        (owner,) = {job.workflow_id for job in await place.load(ids)}
+        await place.world.store.write(lambda tx: braking.stop(tx, owner, "broken"))
+        await place.say("workflow", "w", until=place.clock.now + 60)
+        place.clock.now += 61
+        await place.look()
+        assert (await place.world.store.read(braking.load))[owner].probes == 3
 
 
 @pytest.mark.feature("PA-203", "PA-218")

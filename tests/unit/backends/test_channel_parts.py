@@ -13,7 +13,7 @@ from backends.channel.command import LONGEST, line, own_words, quoted
 from backends.channel.hosts import Hosts
 from backends.channel.pace import HOUR_S, LONGEST_REST_S, Pace
 from backends.channel.turns import Turns
-from config.settings import Host
+from config.site_settings import Host
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "tcsh", "fish") if shutil.which(shell)]
 WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)

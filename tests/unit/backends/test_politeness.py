@@ -14,7 +14,7 @@ from backends.channel.base import OverBudget
 from backends.channel.hosts import Hosts
 from backends.channel.local import LocalChannel
 from backends.channel.pace import HOUR_S
-from config.settings import Host
+from config.site_settings import Host
 from runtime.build import build
 from supervisors import SystemClock
 

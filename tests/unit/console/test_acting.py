@@ -1,15 +1,13 @@
 """The verbs that act, against an agent that serves."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from actors.messages import (
     CancelTransfers,
@@ -21,9 +19,7 @@ from actors.messages import (
     RetryTransfers,
 )
 from services.console.agent import AgentFile
-from services.console.commands import build
 from services.console.exits import Exit
-from tests.unit.admin import running
 from tests.unit.admin.running import Agent
 from tests.unit.console.test_reading import CONFIG
 
@@ -32,26 +28,9 @@ WORKFLOW = 'name = "new"\nevents = 2000\nfiles = ["run.sh"]\n[[steps]]\ncommand 
 
 
 @pytest.fixture
-async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+def run(tmp_path: Path, told: Run) -> Run:
     (tmp_path / "prodagent.toml").write_text(CONFIG)
-    async with running.running(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    build(app)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("LOGNAME", "anna")
-
-    async def invoke(*words: str, code: int = 0) -> Result:
-        result: Result = await asyncio.to_thread(CliRunner().invoke, app, words, catch_exceptions=False)
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return told
 
 
 @pytest.mark.feature("OPS-06")

@@ -1,21 +1,17 @@
 """The verbs about failures and nodes: rules tried without an agent, causes from the store, nodes through the agent."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from actors.messages import AllowNode, ExcludeNode, RevertNeeds
-from services.console.commands import build
 from services.console.exits import Exit
 from storage import nodes
 from storage.nodes import Excluded
-from tests.unit.admin import running
 from tests.unit.admin.running import Agent
 from tests.unit.console.test_reading import CONFIG
 
@@ -35,26 +31,9 @@ action = "accept"
 
 
 @pytest.fixture
-async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
-    async with running.running(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, told: Run) -> Run:
     (tmp_path / "prodagent.toml").write_text(CONFIG + RULES)
-    app = typer.Typer(pretty_exceptions_enable=False)
-    build(app)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("LOGNAME", "anna")
-
-    async def invoke(*words: str, code: int = 0) -> Result:
-        result: Result = await asyncio.to_thread(CliRunner().invoke, app, words, catch_exceptions=False)
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return told
 
 
 @pytest.mark.feature("PA-405")
