@@ -44,8 +44,8 @@ bench: setup
 	$(PY) -m bench
 
 soak: setup system
-	$(PY) -m tests.acceptance.campaign --kills $(KILLS)
-	$(PY) -m tests.acceptance.campaign --kills $(KILLS) --mariadb
+	$(PY) -m tests.acceptance.campaign --kills $(KILLS) --all-harm
+	$(PY) -m tests.acceptance.campaign --kills $(KILLS) --all-harm --mariadb
 	$(PY) run_agent.py simulate examples/scenarios/rough.toml --seeds $(KILLS)
 	$(PY) run_agent.py simulate examples/scenarios/rough.toml --each 1
 	$(PY) run_agent.py simulate examples/scenarios/year.toml

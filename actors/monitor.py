@@ -10,7 +10,7 @@ from actors.extra import participants
 from actors.messages import RaiseAlert
 from actors.stage import Effect, Stage
 from domain import events as e
-from storage import alerts, barriers, laws
+from storage import alerts, barriers, clock, laws
 from storage.log import Logged
 from storage.store import Tx
 
@@ -31,6 +31,7 @@ HOST_LEVELS = {"blocked": "critical", "refused": "error"}
 """States of a host that only a person can mend, and how loud."""
 
 
+WHY_ENDED = "they began at moments that are still to come, so the clock was ahead and has been set back"
 OPEN_S = 86400.0
 """A flag that is open for longer than this is told of, in seconds."""
 FIRST_PROOF_S = 60.0
@@ -67,6 +68,7 @@ class Monitor(Stage):
 
     async def work(self) -> bool:
         await self._recovered()
+        await self._clock()
         await self._hosts()
         await self._barriers()
         if self._verified_at is None:  # the first proof leaves the machine to what starts
@@ -87,6 +89,17 @@ class Monitor(Stage):
         ]
         if quiet:
             await self.write(lambda tx: _close_all(tx, quiet))
+
+    async def _clock(self) -> None:
+        """End the waits that a clock set back has prolonged (REL-08)."""
+
+        def forward(tx: Tx) -> None:
+            count = clock.bring_forward(tx)
+            alerts.raise_alert(tx, "warning", "clock-set-back", "wall clock", f"{count} waits were ended: {WHY_ENDED}")
+
+        now = self.clock.time()
+        if await self.store.read(lambda c: clock.set_back(c, now)):
+            await self.write(forward)
 
     async def _hosts(self) -> None:
         """Alert when a host shows another key or does not let us in; take it back when it does (PA-305)."""

@@ -5,6 +5,7 @@ Also a program: `python -m tests.acceptance.campaign --kills 1000 --seed 1`.
 
 import argparse
 import asyncio
+import collections
 import json
 import os
 import random
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from services.console.exits import Exit  # noqa: E402
+from tests.acceptance.harm import FalseClock, Harm, small_disk  # noqa: E402
 from tests.real.mariadb import PASSWORD, MariaServer  # noqa: E402
 
 CONFIG = """
@@ -93,7 +95,7 @@ infrastructure = 50
 class Outcome:
     """What a campaign came to."""
 
-    kills: int
+    harm: collections.Counter[str]
     seconds: float
     delivered: list[str]
     runs: list[str]
@@ -122,6 +124,7 @@ class Campaign:
         sleep_s: float = 0.0,
         configuration: str = CONFIG,
         store: str = "sqlite:///state/agent.db",
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.events = jobs * per_job
@@ -134,21 +137,34 @@ class Campaign:
         values = {"sleep": sleep_s, "events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
         self.workflow.write_text(WORKFLOW.format(**values))
         self.hangs: list[str] = []
+        self._environment = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
         self._agent: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self._agent = await asyncio.create_subprocess_exec(
-                sys.executable, ROOT / "run_agent.py", "run", "--config", self.config, stdout=log, stderr=log
+                sys.executable,
+                ROOT / "run_agent.py",
+                "run",
+                "--config",
+                self.config,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
             )
 
     async def kill(self) -> None:
         """As a power cut of this one process."""
         await self.revive()
         assert self._agent is not None
-        with suppress(ProcessLookupError):
-            self._agent.send_signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self._agent.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to the agent, if it lives."""
+        assert self._agent is not None
+        with suppress(ProcessLookupError):
+            self._agent.send_signal(number)
 
     async def revive(self) -> None:
         """Start an agent again that ended because its store was away at the start, as a service manager does."""
@@ -173,7 +189,7 @@ class Campaign:
             self.config,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            env=self._environment,
         )
         answer = asyncio.ensure_future(process.communicate())
         done, _ = await asyncio.wait([answer], timeout=PATIENCE_S)
@@ -223,6 +239,11 @@ class Campaign:
             and f'"pid":{self._agent.pid},' in told.read_text().replace(" ", "")
         )
 
+    def delivered(self) -> list[str]:
+        """Return the lines of all delivered files."""
+        files = sorted((self.directory / "gamma/storage").rglob("*.txt"))
+        return [line for path in files for line in path.read_text().splitlines()]
+
     async def until_ran(self, count: int) -> None:
         """Wait until so many payloads have run."""
         await self._until(
@@ -271,52 +292,48 @@ async def run(
     seed: int,
     lives_s: tuple[float, float] = (0.3, 1.5),
     server: MariaServer | None = None,
+    all_harm: bool = False,
 ) -> Outcome:
     """Run the campaign: `kills` times the agent lives for a random while and is killed; then it may finish.
 
-    With a `server`, the store is there, and each time the agent, the server or both are killed.
+    :param server: the store is there, and each time the agent, the server or both are killed
+    :param all_harm: besides, processes are stopped for a while, the disk is full or read-only, the clock is wrong; takes root
     """
     store = {"store": server.reference(server.make())} if server else {}
-    campaign = Campaign(directory, jobs=jobs, seed=seed, **store)
-    begun = time.monotonic()
     async with AsyncExitStack() as stack:
+        clock = stack.enter_context(FalseClock(directory)) if all_harm else None
+        if all_harm:
+            stack.enter_context(small_disk(directory / "state"))
+        campaign = Campaign(directory, jobs=jobs, seed=seed, environment=clock.environment if clock else {}, **store)
+        harm = Harm(campaign, server, clock)
+        begun = time.monotonic()
         await campaign.start()
         stack.push_async_callback(campaign.end_daemons)
         stack.push_async_callback(campaign.stop)
         await campaign.submit()
         for _ in range(kills):
             await asyncio.sleep(campaign.chance.uniform(*lives_s))
-            victim = campaign.chance.choice(("agent", "server", "both")) if server else "agent"
-            if server and victim != "agent":
-                server.kill()
-            if victim != "server":
-                await campaign.kill()
-            if server and victim != "agent":
-                server.launch()
-                await asyncio.to_thread(server.answers)
-            if victim != "server":
-                await campaign.start()
-        deadline = time.monotonic() + 120 + jobs / 5
-        while (await campaign.state())[0] != "completed":
-            await campaign.revive()
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}"
-                )
-            await asyncio.sleep(0.3)
+            await harm.strike()
+        await _finish(campaign, 120 + jobs / 5)
         code, text = await campaign.command("verify", "--deep", "--json")
-    delivered = [
-        line for path in sorted((directory / "gamma/storage").rglob("*.txt")) for line in path.read_text().splitlines()
-    ]
-    return Outcome(
-        kills,
-        time.monotonic() - begun,
-        delivered,
-        campaign.ran.read_text().splitlines(),
-        json.loads(text) if text.startswith("{") else {"text": text},
-        code == 0,
-        campaign.log.read_text(),
-    )
+        return Outcome(
+            harm.done,
+            time.monotonic() - begun,
+            campaign.delivered(),
+            campaign.ran.read_text().splitlines(),
+            json.loads(text) if text.startswith("{") else {"text": text},
+            code == 0,
+            campaign.log.read_text(),
+        )
+
+
+async def _finish(campaign: Campaign, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while (await campaign.state())[0] != "completed":
+        await campaign.revive()
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}")
+        await asyncio.sleep(0.3)
 
 
 def main() -> None:
@@ -324,6 +341,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=0, help="default: five for each kill")
     parser.add_argument("--mariadb", action="store_true", help="on a throw-away MariaDB, which is killed too")
+    parser.add_argument("--all-harm", action="store_true", help="stop, fill, forbid and set clocks wrong too (root)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     options = parser.parse_args()
     jobs = options.jobs or max(200, 5 * options.kills)
@@ -334,16 +352,15 @@ def main() -> None:
         try:
             if server:
                 server.start()
-            outcome = asyncio.run(
-                run(Path(directory), jobs=jobs, kills=options.kills, seed=options.seed, server=server)
-            )
+            what = {"kills": options.kills, "seed": options.seed, "all_harm": options.all_harm}
+            outcome = asyncio.run(run(Path(directory), jobs=jobs, server=server, **what))
         finally:
             if server:
                 server.stop()
     expected = [f"event {number}" for number in range(1, jobs * 10 + 1)]
     exact = sorted(outcome.delivered) == sorted(expected)
     doubled = len(outcome.runs) - len(set(outcome.runs))
-    print(f"{outcome.seconds:.0f} s, {len(outcome.delivered)} events delivered")
+    print(f"{json.dumps(outcome.harm)}, {outcome.seconds:.0f} s, {len(outcome.delivered)} events delivered")
     print(f"tokens run twice: {doubled}, verified: {outcome.verified}")
     sys.exit(0 if exact and not doubled and outcome.verified else 1)
 

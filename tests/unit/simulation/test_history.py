@@ -216,6 +216,15 @@ def test_a_wall_clock_set_wrong_times_nothing_out(live: Live, by: str, lasts: di
     assert outcome.seconds < 3 * 3600
 
 
+@pytest.mark.feature("REL-08", "PA-010")
+def test_a_wall_clock_set_back_prolongs_no_wait(live: Live) -> None:
+    """A transfer waits for the next try when the moment that it waits for is suddenly a day away."""
+    away = {"what": "storage-away", "site": "c", "at": "30 min", "for": "6 h"}
+    outcome = live(world(happens=[away, {"what": "clock-jump", "by": "-1 d", "at": "6 h"}]))
+    assert outcome.done
+    assert outcome.seconds < 12 * 3600
+
+
 def test_what_happens_is_in_the_figures(live: Live) -> None:
     made = world(happens=[{"what": "agent-kills", "every": "10 min", "for": "2 h"}])
     made["sites"]["a"]["targets"]["ta"]["success"] = 0.7
