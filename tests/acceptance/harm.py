@@ -114,7 +114,6 @@ class Harm:
 
     async def _stop(self) -> None:
         """SIGSTOP; meanwhile no second agent may have the store; SIGCONT."""
-        await self._campaign.revive()
         await self._campaign.ready()
         self._campaign.signal(signal.SIGSTOP)
         try:
