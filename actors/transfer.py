@@ -9,8 +9,9 @@ Settings: the [transfer] table.
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +29,9 @@ from storage.errors import StoreAway
 from storage.store import Tx
 from storage.transfers import Transfer as Task
 
+SMALL_BYTES = 10_000_000
+SMALL_IN_ONE_PLACE = 25
+"""So many files below SMALL_BYTES go in the place of one: they cost round trips, and go together in one run of a mover (TX-10)."""
 PARKED_S = 3600.0
 """A transfer that only a person can mend is looked at again after this, in seconds: perhaps somebody has."""
 
@@ -81,9 +85,9 @@ class Transfer(Stage):
         due = await self.store.read(lambda c: transfers.due(c, now))
         if due:
             await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
-        for task in await self.store.read(self._startable):
-            if task.id not in self._movers:
-                await self._try(task)
+        await self._begin_tries(
+            [task for task in await self.store.read(self._startable) if task.id not in self._movers]
+        )
         await self._tell()
         wake_at = await self.store.read(transfers.next_wake)
         if wake_at is not None:
@@ -151,22 +155,21 @@ class Transfer(Stage):
         return Changed(ids=moved)
 
     def _startable(self, connection: Connection) -> list[Task]:
-        """Return the oldest ready tasks to each destination, as many as movers to it are free."""
-        return [
-            task
-            for destination in transfers.destinations(connection, TransferState.READY)
-            for task in transfers.ahead(
-                connection, TransferState.READY, destination, self.settings.max_active - self._active[destination]
-            )
-        ]
+        """Return the oldest ready tasks to each destination, as many as there are places for."""
+        found: list[Task] = []
+        for destination in transfers.destinations(connection, TransferState.READY):
+            room = self.settings.max_active * SMALL_IN_ONE_PLACE - self._active[destination]
+            found += fitting(transfers.ahead(connection, TransferState.READY, destination, room), room)
+        return found
 
-    async def _try(self, task: Task) -> None:
-        moving = await self.write(lambda tx: transfers.begin(tx, task))
-        if moving is not None:
-            self._start(moving, self._carry(moving))
+    async def _begin_tries(self, tasks: Sequence[Task]) -> None:
+        begun = await self.write(lambda tx: [transfers.begin(tx, task) for task in tasks]) if tasks else []
+        for moving in begun:
+            if moving is not None:
+                self._start(moving, self._carry(moving))
 
     def _start(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
-        self._active[task.destination] += 1
+        self._active[task.destination] += weight(task)
         self._movers[task.id] = asyncio.create_task(self._run(task, work), name=f"transfer {task.id}")
 
     async def _run(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
@@ -184,7 +187,7 @@ class Transfer(Stage):
             self.log.exception("transfer %d", task.id)
             await self._failed(task, StorageError(f"{type(error).__name__}: {error}", kind="transient"))
         finally:
-            self._active[task.destination] -= 1
+            self._active[task.destination] -= weight(task)
             del self._movers[task.id]
             self.actor_ref.tell(Wake(), unique=True)
 
@@ -265,6 +268,17 @@ class Transfer(Stage):
             await self.write(book)
         except StoreAway as away:
             self.log.warning("transfer %d is taken up by the next sweep: %s", task.id, away)
+
+
+def weight(task: Task) -> int:
+    """Return how many of the SMALL_IN_ONE_PLACE parts of a place a task takes."""
+    return 1 if task.size < SMALL_BYTES else SMALL_IN_ONE_PLACE
+
+
+def fitting(tasks: Iterable[Task], room: int) -> list[Task]:
+    """Return the first tasks for which there is room, in parts of a place. None overtakes one that has to wait for more."""
+    filled = accumulate(map(weight, tasks := list(tasks)))
+    return [task for task, parts in zip(tasks, filled, strict=True) if parts <= room]
 
 
 def _fence(task: Task) -> str:

@@ -1,11 +1,13 @@
 """Storage elements against the standard tool on the same server: MB/s of one large file, files/s of many small ones.
 
-Ours has everything in it: temporary name, checksums, verification at the destination, publication under the final name.
-The tool copies and does nothing else. Both in alternation, the best of several turns; servers on this machine, loopback.
+Ours has everything in it: temporary name, two checksums, verification at the destination, publication under the final name.
+A tool by itself copies and does nothing else; "checked", the same tools also sum up the source and what lies at the
+destination, as a careful person would in a script. In alternation, the best of several turns; servers on this machine.
 """
 
 import asyncio
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +23,8 @@ LARGE_BYTES = 256_000_000
 SMALL_BYTES = 100_000
 SMALL_FILES = 100
 TURNS = 3
-AT_ONCE = 8
+AT_ONCE = 100
+"""Small files under way at once, as the agent has them (`transfer.max_active` places of 25)."""
 
 
 def _content(path: Path, size: int) -> Path:
@@ -32,18 +35,26 @@ def _content(path: Path, size: int) -> Path:
 def _tools(running: Place, area: Path, sources: Sequence[Path]) -> dict[str, list[str]]:
     """Return the commands that bring these files to a directory of the server, by name of the tool."""
     files, server = [str(source) for source in sources], running.server
+    names = [source.name for source in sources]
+    sum_up = f"openssl dgst -sha256 {shlex.join(files)} >/dev/null"
     if isinstance(server, Sshd):
         ssh = ["-q", "-F", "/dev/null", "-i", str(server.identity), "-o", f"UserKnownHostsFile={server.known_hosts}"]
-        to = f"{USER}@127.0.0.1:{area}/"
-        plain = ["scp", *ssh, "-P", str(server.port), *files, to]
-        return {"scp": plain, "scp_aes128gcm": [*plain[:1], "-c", "aes128-gcm@openssh.com", *plain[1:]]}
+        plain = ["scp", *ssh, "-P", str(server.port), *files, f"{USER}@127.0.0.1:{area}/"]
+        look = ["ssh", *ssh, "-p", str(server.port), f"{USER}@127.0.0.1", f"cd {area} && sha256sum {shlex.join(names)}"]
+        gcm = [*plain[:1], "-c", "aes128-gcm@openssh.com", *plain[1:]]
+        checked = f"{shlex.join(gcm)} && {shlex.join(look)} && {sum_up}"
+        return {"scp": plain, "scp_aes128gcm": gcm, "checked": ["sh", "-c", checked]}
     assert server is not None
     if running.kind == "xrootd":
-        return {
-            "xrdcp": ["xrdcp", "--nopbar", "--silent", *files, f"root://127.0.0.1:{server.port}//store/{area.name}/"]
-        }
+        plain = ["xrdcp", "--nopbar", "--silent"]
+        to = f"root://127.0.0.1:{server.port}//store/{area.name}/"
+        return {"xrdcp": [*plain, *files, to], "checked": [*plain, "--cksum", "adler32:source", *files, to]}
+    to = f"http://127.0.0.1:{server.port}/{area.name}/"
     many = "{" + ",".join(files) + "}" if len(files) > 1 else files[0]
-    return {"curl": ["curl", "-sS", "--fail", "-T", many, f"http://127.0.0.1:{server.port}/{area.name}/"]}
+    put = ["curl", "-sS", "--fail", "-T", many, to]
+    get = ["curl", "-sS", "--fail", *(to + name for name in names)]
+    checked = f"{shlex.join(put)} && {shlex.join(get)} | openssl dgst -sha256 && {sum_up}"
+    return {"curl": put, "checked": ["sh", "-c", checked]}
 
 
 async def _ours(element: StorageElement, sources: Sequence[Path], folder: str) -> float:
@@ -86,7 +97,7 @@ async def _compare(running: Place, sources: Sequence[Path]) -> dict[str, float]:
 
 
 def measure(scale: float = 1.0) -> dict[str, float]:
-    """Return MB/s and files/s of ours and of the tools, and ours as a ratio to the faster tool."""
+    """Return MB/s and files/s of ours and of the tools, and ours as a ratio to the fastest tool and to the checked one."""
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
@@ -100,6 +111,7 @@ def measure(scale: float = 1.0) -> dict[str, float]:
                 ):
                     best = asyncio.run(_compare(running, sources))
                     figures |= {f"{kind}.{tool}.{unit}": amount / seconds for tool, seconds in best.items()}
-                    peer = min(seconds for tool, seconds in best.items() if tool != "ours")
-                    figures[f"{kind}.ratio.{unit}"] = peer / best["ours"]
+                    plain = min(seconds for tool, seconds in best.items() if tool not in ("ours", "checked"))
+                    figures[f"{kind}.ratio.{unit}"] = plain / best["ours"]
+                    figures[f"{kind}.ratio_checked.{unit}"] = best["checked"] / best["ours"]
     return figures

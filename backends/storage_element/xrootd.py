@@ -136,7 +136,7 @@ class XrootdStorage:
         return await self._xrdfs.ask(*words, deadline_s=deadline_s)
 
     async def _copy(self, *sources: str, target: str) -> None:
-        command = ["xrdcp", "--nopbar", "--silent", "--posc", "--retry", "0", *sources, target]
+        command = ["xrdcp", "--nopbar", "--silent", "--retry", "0", *sources, target]
         async with self._turns:
             ended = await child.run(command, env=ENVIRONMENT)
         if ended.code:
@@ -175,13 +175,21 @@ class XrootdStorage:
                     named = [os.path.join(links, posixpath.basename(move.target)) for move in those]
                     for link, move in zip(named, those, strict=True):
                         os.symlink(_absolute(move.source), link)
-                    await self._ask("mkdir", "-p", folder)
+                    await self._folder(folder)
                     await self._copy(*named, target=f"{self._at(folder)}/")
         except StorageError:
             return False
         for move in moves:
             move.landed()
         return True
+
+    async def _folder(self, path: str) -> None:
+        """Have a directory with all above it; that it is there already is an error to some servers (5.5, mkdir -p)."""
+        try:
+            await self._ask("mkdir", "-p", path)
+        except StorageError as error:
+            if error.kind != "exists":
+                raise
 
     async def _size(self, path: str) -> int | None:
         try:

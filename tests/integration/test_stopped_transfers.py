@@ -20,6 +20,14 @@ async def stopped(agent: Agent, state: TransferState) -> list[Transfer]:
     return await agent.world.store.read(lambda c: transfers.load(c, [state]))
 
 
+async def until(agent: Agent, state: TransferState, fact: type[e.Event], count: int = 2) -> None:
+    """Wait until so many are in a state; the facts of several may come with one commit, which is heard once."""
+    heard = 0
+    while len(await stopped(agent, state)) < count:
+        heard += 1
+        await agent.fact(fact).reached(heard)
+
+
 async def open_alerts(agent: Agent) -> dict[str, str]:
     found = await agent.world.store.read(alerts.open_alerts)
     return {f"{one.code} {one.subject}": one.text for one in found if one.code.startswith("transfers-")}
@@ -55,11 +63,11 @@ async def test_parked_ones_go_on_when_told_to(tmp_path: Path, monkeypatch: pytes
         gate = Gated(agent, monkeypatch)
         mover = agent.system.ref("transfer")
         await agent.submit(BOTH)
-        await agent.fact(e.TransfersParked).reached(2)
+        await until(agent, TransferState.PARKED, e.TransfersParked)
         assert [task.reason for task in await stopped(agent, TransferState.PARKED)] == [
             "nobody may write at gamma (try 1)"
         ] * 2
-        await mover.ask(RetryTransfers(ids=[999]))  # the look behind the second fact is over
+        await mover.ask(RetryTransfers(ids=[999]))  # the look behind the last fact is over
         assert (await open_alerts(agent))["transfers-parked gamma"].startswith("2 to gamma wait for you")
         assert (await mover.ask(RetryTransfers(destination="alpha"))).ids == []
         assert (await mover.ask(RetryTransfers(destination="gamma", dry_run=True))).ids == [1, 2]
@@ -81,13 +89,13 @@ async def test_a_name_that_another_file_has_is_the_operators_to_judge(
         gate = Gated(agent, monkeypatch)
         mover = agent.system.ref("transfer")
         await agent.submit(BOTH)
-        await agent.fact(e.TransfersParked).reached(2)
+        await until(agent, TransferState.PARKED, e.TransfersParked)
         gate.shut = False
         first, second = await stopped(agent, TransferState.PARKED)
         ours, theirs = in_the_way(tmp_path, first.lfn), (tmp_path / "gamma/storage" / second.lfn.lstrip("/"))
         theirs.write_text("somebody else's, too")
         await mover.ask(RetryTransfers(ids=[1, 2]))
-        await agent.fact(e.TransfersQuarantined).reached(2)
+        await until(agent, TransferState.QUARANTINED, e.TransfersQuarantined)
         ours.unlink()
         assert (await mover.ask(RetryTransfers(ids=[1]))).ids == [1]
         assert (await mover.ask(CancelTransfers(ids=[2, 999], reason="theirs is right", who="ana"))).ids == [2]
@@ -104,14 +112,13 @@ async def test_a_name_that_another_file_has_is_the_operators_to_judge(
 async def test_one_under_way_is_cut_short_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(tmp_path) as agent:
         storage = agent.world.storages["gamma"]
-        begun = agent.fact(e.TransfersMoving)
 
         async def hangs(*_: object) -> None:
             await agent.fact(e.TransfersCancelled).reached(100)
 
         monkeypatch.setattr(storage, "receive", hangs)
         await agent.submit(BOTH)
-        await begun.reached(2)
+        await until(agent, TransferState.MOVING, e.TransfersMoving)
         cancelled = await agent.system.ref("transfer").ask(CancelTransfers(ids=[1, 2]))
         assert cancelled.ids == [1, 2]
         await agent.fact(e.WorkflowsCompleted).reached()
