@@ -318,11 +318,14 @@ async def run(
         stack.push_async_callback(campaign.end_daemons)
         stack.push_async_callback(campaign.stop)
         await campaign.submit()
-        for _ in range(kills):
+        for number in range(1, kills + 1):
             if campaign.chance.random() < AT_WORK:
                 await campaign.ready()
             await asyncio.sleep(campaign.chance.uniform(*lives_s))
             await harm.strike()
+            if number % 50 == 0:
+                payloads = len(campaign.ran.read_text().splitlines()) if campaign.ran.exists() else 0
+                print(f"{time.monotonic() - begun:.0f} s: {number} times, {payloads} payloads ran", flush=True)
         await _finish(campaign, 120 + jobs / 5)
         code, text = await campaign.command("verify", "--deep", "--json")
         return Outcome(

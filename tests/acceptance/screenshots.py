@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.acceptance.campaign import Campaign
 from tests.acceptance.test_run_agent import BROWSER, QUIET, output_of
 
-PAGES = {"overview": "/", "workflow": "/workflows/campaign", "job": "/jobs/1"}
+PAGES = {"overview": "/", "workflow": "/workflows/campaign", "job": "/jobs/1", "sites": "/sites"}
 
 
 async def take(target: Path) -> None:
