@@ -11,16 +11,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+if __name__ == "__main__":  # only `run` and `simulate` need the rest: they import this page for it
+    import gc
+    from importlib import import_module
+
+    from services.console import running
+
+    def imported() -> running.Agent:
+        """Import this page. What imports make stays: the collector of garbage would look through it a hundred times."""
+        gc.disable()
+        found: running.Agent = import_module("run_agent").agent()
+        gc.freeze()
+        gc.enable()
+        return found
+
+    running.main(imported)
+
 import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pykka import ActorDeadError
 
+from actors import curves
 from actors.admin import Admin
 from actors.allocation import Allocation
 from actors.backup import Backup
@@ -36,13 +54,15 @@ from actors.guard import Guard
 from actors.injector import Injector
 from actors.keeper import Keeper
 from actors.merge import Merge
-from actors.messages import RaiseAlert, SetControl, Wake
+from actors.messages import RaiseAlert, Refused, Reload, SetControl, Wake
 from actors.monitor import Monitor
 from actors.opening import open_world
 from actors.postmaster import Postmaster, keep_fresh
 from actors.queue import Queue
 from actors.reconcile import Reconcile
+from actors.reloader import Reloader
 from actors.report import Report
+from actors.reviser import Reviser
 from actors.stage import Stage
 from actors.steward import Steward
 from actors.submitter import Submitter
@@ -52,9 +72,9 @@ from actors.wiring import Unwired, check
 from actors.world import World
 from config.loader import Loaded
 from domain.controls import Kind, Scope
-from services.console.program import program
-from services.simulation.command import simulate_command
+from services.console import running
 from storage.sandboxes import Sandboxes
+from storage.volumes import Volumes
 from supervisors import (
     STOP_TIMERS,
     ActorSystem,
@@ -80,8 +100,9 @@ def tree(world: World) -> SupervisorSpec:
 
     agent                     one-for-one
     ├── watch                 one-for-one     postmaster, monitor, drainer, guard, keeper,
-    │                                         backup, reconcile (after a restore), feed, admin (optional)
-    ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, steward, queue
+    │                                         reloader, backup, reconcile (after a restore), feed, admin
+    │                                         (optional)
+    ├── intake                rest-for-one    injector, allocation.<prodmgr> ..., creator, steward, reviser, queue
     ├── targets               one-for-one
     │   └── target.<name>     one-for-one     submitter.<name>, tracker.<name>
     ├── outcome               one-for-one     report, error
@@ -123,6 +144,8 @@ def tree(world: World) -> SupervisorSpec:
         for each in world.settings.prodmgr
     ]
     kept = []
+    if world.opener is not None:
+        kept.append(child("reloader", partial(Reloader, world, world.opener, tree), deadline=600.0))
     if world.backups is not None:
         kept.append(child("backup", partial(Backup, world, world.backups), essential=False, deadline=3600.0))
     if world.restored is not None:
@@ -149,6 +172,7 @@ def tree(world: World) -> SupervisorSpec:
             *managers,
             child("creator", partial(Creator, world)),
             child("steward", partial(Steward, world)),
+            child("reviser", partial(Reviser, world)),
             child("queue", partial(Queue, world)),
             strategy=Strategy.REST_FOR_ONE,
         ),
@@ -167,11 +191,15 @@ def tree(world: World) -> SupervisorSpec:
 
 
 async def run(loaded: Loaded) -> int:
-    """Run one agent until SIGTERM, SIGINT or a fault that its root supervisor cannot mend; return the exit code.
+    """Run one agent until SIGTERM, SIGINT or a fault that its root supervisor cannot mend; return the exit code. SIGHUP lets it
+    read its configuration anew.
 
     A second signal skips the orderly drain. Raises ConfigError and StoreError before anything is started.
     """
+    name = loaded.settings.agent.name
+    log.info("agent %s begins, after %.2f s of CPU", name, time.process_time())
     async with open_world(loaded) as world:
+        log.info("agent %s has its store, after %.2f s of CPU", name, time.process_time())
         wanted = tree(world)
         check(wanted)
         system = connected(world, ActorSystem(wanted, clock=world.clock, loop_watch=LoopWatchOptions(), notify=True))
@@ -186,11 +214,21 @@ async def run(loaded: Loaded) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: rereading.append(asyncio.ensure_future(reread(system))))
+        rereading: list[asyncio.Future[None]] = []
         await system.start()
-        log.info("agent %s is ready: %d actors", loaded.settings.agent.name, len(system.names()))
+        log.info("agent %s is ready: %d actors, after %.2f s of CPU", name, len(system.names()), time.process_time())
         reason = await system.finished()
-        log.info("agent %s ends: %s", loaded.settings.agent.name, reason)
+        log.info("agent %s ends: %s", name, reason)
         return 0 if reason == "stopped" else 1
+
+
+async def reread(system: ActorSystem) -> None:
+    """Read the configuration anew; a file that will not do is an alert too."""
+    try:
+        await system.ref("reloader").ask(Reload(who="SIGHUP"), timeout=600.0)
+    except (Refused, TimeoutError, ActorDeadError, MailboxFull) as error:
+        log.warning("the configuration is not read anew: %s", error)
 
 
 def connected(world: World, system: ActorSystem) -> ActorSystem:
@@ -227,11 +265,13 @@ def simulated(parts: "Parts") -> ActorSystem:
         store=parts.store,
         clock=parts.clock,
         sandboxes=Sandboxes(parts.scratch),
-        batches=parts.batches,
-        storages=parts.storages,
+        batches=dict(parts.batches),
+        storages=dict(parts.storages),
         stage_out={site: [] for site in parts.storages},
-        managers=parts.managers,
+        managers=dict(parts.managers),
         chance=parts.chance,
+        volumes=Volumes(parts.scratch / "archives"),
+        curves=curves.known(parts.settings.errors),
     )
     system = connected(world, ActorSystem(tree(world), clock=parts.clock, seed=parts.chance.getrandbits(32)))
 
@@ -250,10 +290,11 @@ def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None
         system.ref("monitor").tell(RaiseAlert(level=level, code="actor", subject=actor, text=text))
 
 
+def agent() -> running.Agent:
+    """What the commands `run` and `simulate` stand on."""
+    return running.Agent(run, (WrongActor, Unwired), simulated)
+
+
 def main() -> None:
-    """The program: `run`, `simulate` and the operator's commands."""
-    program(run, (WrongActor, Unwired), simulate_command(simulated))()
-
-
-if __name__ == "__main__":
-    main()
+    """The program, for an installed one."""
+    running.main(agent)

@@ -1,25 +1,33 @@
 """Admin: shows the agent to operators and passes their commands on.
 
 Serves pages, JSON, metrics and health on admin.host and admin.port; each command becomes a message to the actor
-concerned and a line of the audit. While it serves, agent.json in the state directory holds its address and token.
-Sends: SubmitWorkflow, HoldWorkflow, RetryJobs, KillJobs,
-ReplayLetters, DropLetters, Drain, AskDrain, Crash. Writes: the audit.
+concerned and a line of the audit. While it serves, agent.json in the state directory holds its address and token. It listens
+from its start on; what answers is imported when the first caller is there: an agent that comes back has other things to do.
+Sends: SubmitWorkflow, HoldWorkflow, RetryJobs, KillJobs, ReplayLetters, DropLetters, Drain, AskDrain, Crash. Writes: the audit.
 Settings: the [admin] table, agent.state.
 """
 
+import asyncio
 import contextlib
 import os
 import secrets
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from actors.admin_pages.desk import Desk
-from actors.admin_pages.server import Server
+from actors.admin_pages.door import Door
 from actors.stage import Stage
 from actors.world import World
 from supervisors import ActorSystem
+
+if TYPE_CHECKING:  # imported with the first caller
+    from actors.admin_pages.server import Server
+
+LIBRARIES = ("aiohttp.web", "jinja2", "prometheus_client")
+"""What the pages are made with: half a second of imports, in a thread, while the loop goes on."""
 
 
 class CannotListen(Exception):
@@ -40,7 +48,10 @@ class Admin(Stage):
         super().__init__(world)
         self.settings = world.settings.admin
         self.directory = Path(world.settings.agent.state)
+        self.token = ""
+        self.door: Door | None = None
         self.server: Server | None = None
+        self._called = False
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -48,19 +59,36 @@ class Admin(Stage):
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         host, port = self.settings.host, self.settings.port
-        desk = Desk(world=self.world, system=self.system, token=self._token(), started=self._born(self.system))
-        server = Server(desk, host, port)
+        self.token = self._token()
         try:
-            await server.start()
+            self.door = await Door.open(host, port)
         except OSError as error:
             raise CannotListen(
                 f"admin: cannot listen on {host}:{port} ({error.strerror or error}); expected an address of this "
                 "machine and a free port: set another one in [admin], 0 takes any"
             ) from None
-        self.server = server
-        told = AgentFile(pid=os.getpid(), url=server.url, token=desk.token, started=desk.started)
+        told = AgentFile(pid=os.getpid(), url=self.door.url, token=self.token, started=self._born(self.system))
         _write_private(self.directory / "agent.json", msgspec.json.encode(told))
-        self.log.info("serving %s", server.url)
+        self.door.watch(self._knocked)
+        self.log.info("serving %s", self.door.url)
+
+    def _knocked(self) -> None:
+        self._called = True
+        self.hint(self.name)
+
+    async def work(self) -> bool:
+        """Let the first caller in."""
+        if self._called and self.server is None and self.door is not None and self.system is not None:
+            for library in LIBRARIES:
+                await asyncio.to_thread(import_module, library)
+            # our own in the loop's thread, for what msgspec looks at there (domain/types.py)
+            from actors.admin_pages.desk import Desk
+            from actors.admin_pages.server import Server
+
+            desk = Desk(world=self.world, system=self.system, token=self.token, started=self._born(self.system))
+            self.server = Server(desk, self.door)
+            await self.server.start()
+        return False
 
     async def on_stop(self) -> None:
         await self._close()
@@ -74,10 +102,14 @@ class Admin(Stage):
         await self._close()
 
     async def _close(self) -> None:
+        door, self.door = self.door, None
         server, self.server = self.server, None
-        if server is not None:
+        if door is not None:
             (self.directory / "agent.json").unlink(missing_ok=True)
+        if server is not None:
             await server.stop()
+        if door is not None:
+            door.close()
 
     def _born(self, system: ActorSystem) -> float:
         """Return when the agent was started: it may be older than this actor."""

@@ -163,7 +163,7 @@ class Allocation(Stage):
         return any(item.lease_until is not None and item.lease_until <= now for item in await self._held())
 
     async def _ask_for_more(self) -> None:
-        sites = [name for name, site in self.world.settings.sites.items() if site.enabled and site.targets]
+        sites = [name for name, site in self.world.configured.sites.items() if site.enabled and site.targets]
         now = self.clock.monotonic()
         self._unfit = {request: until for request, until in self._unfit.items() if until > now}
         body = msgspec.json.encode(Acquire(self.settings.max_events, sites, sorted(self._unfit))).decode()

@@ -3,20 +3,23 @@ which nothing is left.
 
 The right to delete is granted in a transaction that checks the evidence; only then is storage touched (PA-513).
 Woken by: merged files in the catalogue, arrived transfers, invalidated files. Writes: FilesRemoving, FilesRemoved,
-FileRemovalsFailed, JobsCleaned. Settings: the [cleanup] table.
+FileRemovalsFailed, JobsCleaned. Persists: archives of attempts (actors/keeping.py). Settings: the [cleanup] and [archives]
+tables.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from actors import staging
+from actors.keeping import Keeping, keeping
 from actors.stage import Stage
 from actors.world import World
 from backends.storage_element.base import StorageError
 from domain import events as e
 from domain import jobspec
 from domain.events import FilesCatalogued, FilesInvalidated, TransfersSafe
-from storage import attempts, removals, workflows
+from storage import archives, attempts, removals, workflows
 from storage.removals import Removal
 from storage.store import Tx
 
@@ -32,6 +35,8 @@ class Cleanup(Stage):
         super().__init__(world)
         self._files_after = self._jobs_after = 0
         self._pages = 0
+        self._keeping = keeping(world)
+        self._swept = False
 
     @property
     def sweep_s(self) -> float:
@@ -49,17 +54,36 @@ class Cleanup(Stage):
         await self._left_over(batch)
         cleaned = await self.write(lambda tx: removals.clean_jobs(tx, batch, jobs_after))
         self._files_after, self._jobs_after = granted.after, cleaned.after
+        if self._keeping is not None:
+            await self._keep_house(self._keeping, batch)
         self._pages = 0 if granted.moved or cleaned.moved else self._pages + 1
         more = bool(granted.after or cleaned.after) and self._pages < PAGES
         if not more:
             self._pages = 0
         return more
 
+    async def _keep_house(self, keeping: Keeping, batch: int) -> None:
+        """Remove archives whose time is over, and once in a life those that nobody booked."""
+        try:
+            if not self._swept:
+                if strays := await keeping.sweep():
+                    self.log.info("%d volumes that nobody booked are removed", strays)
+                self._swept = True
+            while old := await keeping.old(batch):
+                gone = await keeping.remove(old)
+                await self.write(partial(archives.forget, ids=gone))
+                if len(gone) < len(old) or len(old) < batch:
+                    break
+        except OSError as error:
+            self.log.warning("archives: %s", error)
+
     async def _left_over(self, batch: int) -> None:
         """Delete what attempts may have written whose output counts for nothing: failed, refused, killed or lost ones."""
         left = await self.store.read(lambda c: attempts.unused(c, batch))
         if not left:
             return
+        if self._keeping is not None:
+            await self._keep_the_rest(self._keeping, [item.id for item in left])
         known = await self.store.read(workflows.load)
         names = {
             item.id: jobspec.output_names(known[item.workflow_id].spec, item.job_id, item.type, item.token)
@@ -76,6 +100,18 @@ class Cleanup(Stage):
             )
         ]
         await self.write(lambda tx: attempts.forgotten(tx, gone))
+
+    async def _keep_the_rest(self, keeping: Keeping, attempt_ids: list[int]) -> None:
+        """Keep failed attempts that left no report: lost ones, refused ones."""
+        lacking = await keeping.lacking(attempt_ids)
+        if not lacking:
+            return
+        try:
+            made = await keeping.keep(lacking)
+        except OSError as error:
+            self.log.warning("%d failures are not archived: %s", len(lacking), error)
+        else:
+            await self.write(lambda tx: archives.note(tx, made))
 
     async def _deleted(self, sites: Sequence[str], names: list[str]) -> bool:
         """Whether none of the names is left in the storage of these sites; one that was never there counts as gone."""

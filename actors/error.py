@@ -10,7 +10,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
+from actors import choosing
 from actors.brakes import Work
+from actors.keeping import keeping
 from actors.messages import AllowNode, Changed, ExcludeNode, KillJobs, Refused, RetryJobs, RevertNeeds, Wake
 from actors.stage import NOTHING, Effect, Stage
 from actors.world import World
@@ -19,7 +23,7 @@ from domain.aftermath import Decision, Sight, judge
 from domain.braking import BrakeRules, fault
 from domain.escalation import MoreRules, need
 from domain.events import JobsFailed
-from domain.job import JobState, JobType
+from domain.job import JobState
 from domain.nodes import NodeRules, strikes
 from domain.retry import Again, GiveUp, Pause, Tried, Verdict
 from domain.rules import UNKNOWN, Blame
@@ -32,7 +36,6 @@ from storage import (
     braking,
     jobs,
     learning,
-    merges,
     nodes,
     rulebook,
     workflows,
@@ -92,6 +95,7 @@ class Error(Stage):
         self._bad: dict[str, str] = {}
         self._suspects: set[int] = set()
         self._judge_at = 0.0
+        self._keeping = keeping(world)
         self._brake = BrakeRules(given.brake_first, given.brake_after, given.brake_percent, given.probes)
 
     async def on_start(self) -> None:
@@ -170,7 +174,7 @@ class Error(Stage):
         if not look.failed:
             return NOTHING
         jitter = random.Random(facts[0].id).random()  # noqa: S311 - the same decision if the facts are handled again
-        decisions = {job: judge(self._sight(job, look), jitter, self._more) for job in look.failed}
+        decisions = {job: judge(self._sight(job, look), jitter, self._more, self.world.curves) for job in look.failed}
         struck = self._struck(look)
         lasts = ((job, look.tried[job.id][-1]) for job in look.failed if look.tried.get(job.id))
         self._suspects |= {job.workflow_id for job, last in lasts if last.rule.blame is Blame.PAYLOAD}
@@ -254,16 +258,30 @@ class Error(Stage):
         return await super().on_command(message)
 
     async def _retry(self, order: RetryJobs) -> Changed:
+        if order.archived:
+            kept = await self._archived(order)
+            order = msgspec.structs.replace(order, jobs=kept, workflow="", request="")
         if order.dry_run:
-            return Changed(ids=await self.store.read(lambda c: _reopenable(c, order)))
+            return Changed(ids=await self.store.read(lambda c: choosing.reopenable(c, order)))
 
         def reopen(tx: Tx) -> list[int]:
-            moved = jobs.requeue(tx, _reopenable(tx.connection, order), f"retried by {order.who}")
+            moved = jobs.requeue(tx, choosing.reopenable(tx.connection, order), f"retried by {order.who}")
             workflows.reopen(tx, moved)
-            alerts.record(tx, order.who, "retry", str(order.workflow or order.jobs), f"{len(moved)} requeued")
+            alerts.record(tx, order.who, "retry", choosing.meant(order), f"{len(moved)} requeued")
             return moved
 
         return Changed(ids=await self.write(reopen))
+
+    async def _archived(self, order: RetryJobs) -> list[int]:
+        """Return the jobs with a failure archive that is the books' own: the same range, not another (PA-414).
+
+        Raises Refused if there is none.
+        """
+        found, kept = await self.store.read(lambda c: choosing.with_archives(c, order))
+        same = await self._keeping.same(found, kept) if self._keeping is not None else []
+        if not same:
+            raise Refused(f"no archive is left of any of {len(found)} jobs; expected --archived left out")
+        return same
 
     async def _change_node(self, order: ExcludeNode | AllowNode) -> Changed:
         def change(tx: Tx) -> list[int]:
@@ -297,22 +315,21 @@ class Error(Stage):
 
     async def _kill(self, order: KillJobs) -> Changed:
         def chosen(connection: Connection) -> list[int]:
-            return [job.id for job in _chosen(connection, order.jobs, order.workflow, jobs.KILLABLE)]
+            return [job.id for job in choosing.matching(connection, order, jobs.KILLABLE)]
 
         if order.dry_run:
             return Changed(ids=await self.store.read(chosen))
 
         def end(tx: Tx) -> list[int]:
             moved = jobs.kill(tx, chosen(tx.connection), order.reason)
-            if order.workflow:
-                for identity in workflows.abort(tx, order.workflow, order.reason):
+            for name in choosing.owners(tx.connection, order):
+                for identity in workflows.abort(tx, name, order.reason):
                     spec = workflows.load(tx.connection)[identity].spec
                     moved += jobs.kill_workflow(
                         tx, identity, spec, allocations.uncut(tx.connection, identity), order.reason
                     )
             accounting.dissolve_merges(tx, moved, order.reason)
-            what = str(order.workflow or order.jobs)
-            alerts.record(tx, order.who, "kill", what, f"{len(moved)} killed: {order.reason}")
+            alerts.record(tx, order.who, "kill", choosing.meant(order), f"{len(moved)} killed: {order.reason}")
             return moved
 
         return Changed(ids=await self.write(end))
@@ -320,33 +337,6 @@ class Error(Stage):
 
 def _excluded_now(connection: Connection, site: str, node: str, now: float) -> list[int]:
     return [1 for one in nodes.excluded(connection, now, site) if one.node == node]
-
-
-def _reopenable(connection: Connection, order: RetryJobs) -> list[int]:
-    """Return the jobs that may be tried again. Raises Refused if all of them are out of our hands."""
-    found = _chosen(connection, order.jobs, order.workflow, (JobState.EXHAUSTED, JobState.PAUSED, JobState.COOLOFF))
-    over = set(jobs.settled_with_manager(connection, [job.id for job in found]))
-    given_up = {job.id for job in found if job.type is JobType.MERGE and job.state is JobState.EXHAUSTED}
-    empty = given_up - merges.held(connection, sorted(given_up))
-    chosen = sorted({job.id for job in found} - over - empty)
-    if over and not chosen:
-        raise Refused(
-            f"jobs {sorted(over)[:10]}: their range was reported to its ProdMgr; expected a new request there"
-        )
-    return chosen
-
-
-def _chosen(connection: Connection, ids: list[int], workflow: str, states: tuple[JobState, ...]) -> list[Job]:
-    """Return the jobs meant by a command. Raises Refused for a workflow or a job that does not exist."""
-    if workflow and workflow not in {item.name for item in workflows.load(connection).values()}:
-        raise Refused(f"no workflow {workflow!r}")
-    found = jobs.matching(connection, workflow_name=workflow, states=states, limit=1_000_000) if workflow else []
-    if ids:
-        named = jobs.load(connection, ids)
-        if unknown := sorted(set(ids) - {job.id for job in named}):
-            raise Refused(f"no job {', '.join(map(str, unknown[:10]))}")
-        found += [job for job in named if job.state in states]
-    return found
 
 
 def _look(connection: Connection, ids: list[int]) -> Look:

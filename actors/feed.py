@@ -10,8 +10,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from actors.messages import ConfirmFeed, ControlsChanged, Refused
 from actors.stage import Stage
 from actors.world import World
@@ -24,7 +22,7 @@ from storage.store import Tx
 
 STALE, DOUBTFUL = "feed-stale", "feed-doubtful"
 MAX_BYTES = 10_000_000
-AWAY = (OSError, ValueError, TimeoutError, aiohttp.ClientError)
+AWAY = (OSError, ValueError, TimeoutError)
 
 
 class Feed(Stage):
@@ -146,14 +144,19 @@ class Feed(Stage):
 
 
 async def fetched(url: str | None, file: str | None) -> bytes:
-    """Return what the feed holds now; raise OSError, aiohttp.ClientError, or ValueError when it is larger than MAX_BYTES."""
+    """Return what the feed holds now; raise OSError, or ValueError when it is larger than MAX_BYTES."""
     if url is None:
         return await asyncio.to_thread(_bytes, Path(file or ""))
+    import aiohttp  # an agent without such a feed starts without it
+
     body = bytearray()
-    async with aiohttp.ClientSession() as client, client.get(url, raise_for_status=True) as response:
-        async for chunk in response.content.iter_chunked(65_536):
-            body += chunk
-            _fits(len(body))
+    try:
+        async with aiohttp.ClientSession() as client, client.get(url, raise_for_status=True) as response:
+            async for chunk in response.content.iter_chunked(65_536):
+                body += chunk
+                _fits(len(body))
+    except aiohttp.ClientError as error:
+        raise OSError(str(error) or type(error).__name__) from error
     return bytes(body)
 
 

@@ -62,6 +62,7 @@ class Guard(Stage):
         places = {
             "state": self.path,
             "sandboxes": self.path / "sandboxes",
+            "archives": self.path / "archives",
             "scratch": self.path / "scratch",
             "backups": Path(world.settings.backup.directory),
         }

@@ -8,6 +8,7 @@ Settings: events.sweep_s.
 
 from typing import Any
 
+from actors import curves
 from actors.brakes import Work
 from actors.messages import Changed, HoldWorkflow, Refused, Submitted, SubmitWorkflow
 from actors.stage import Stage
@@ -43,6 +44,7 @@ class Injector(Stage):
     async def _submit(self, order: SubmitWorkflow) -> Submitted:
         spec = order.spec
         self._check_places(spec, others_too=bool(order.manager))
+        curves.check(spec, self.world.curves)
         name = order.name or spec.name
         events = generated_events(spec)
         jobs = -(-events // spec.events_per_job)
@@ -68,7 +70,7 @@ class Injector(Stage):
 
     def _check_places(self, spec: WorkflowSpec, *, others_too: bool) -> None:
         """Refuse places that are not ours; a ProdMgr's workflow (`others_too`) may name sites of other agents beside ours."""
-        sites = self.world.settings.sites
+        sites = self.world.configured.sites
         known = ", ".join(sorted(sites))
         named = [] if others_too else [("sites", name) for name in spec.sites]
         for key, name in (

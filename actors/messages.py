@@ -8,6 +8,7 @@ from typing import Any, Union
 
 import msgspec
 
+from domain.revising import Revision
 from domain.spec import WorkflowSpec
 from domain.types import looked_at
 
@@ -42,10 +43,18 @@ class Submitted(_Message, frozen=True, kw_only=True):
 
 
 class RetryJobs(_Message, frozen=True, kw_only=True):
-    """To error: reopen jobs that were given up or paused, or end a back-off now. Answered by `Changed`."""
+    """To error: reopen jobs that were given up or paused, or end a back-off now. Answered by `Changed`.
+
+    Of those named, `code` and `site` choose the ones whose last attempt ended so, there; `archived` those of which a failure
+    archive is left, after a comparison of it with the books (PA-414).
+    """
 
     jobs: list[int] = []
     workflow: str = ""
+    request: str = ""
+    code: int | None = None
+    site: str = ""
+    archived: bool = False
     who: str = "operator"
     dry_run: bool = False
 
@@ -55,6 +64,7 @@ class KillJobs(_Message, frozen=True, kw_only=True):
 
     jobs: list[int] = []
     workflow: str = ""
+    request: str = ""
     reason: str = "killed by an operator"
     who: str = "operator"
     dry_run: bool = False
@@ -116,6 +126,49 @@ class HoldWorkflow(_Message, frozen=True, kw_only=True):
     reason: str = "held by an operator"
     who: str = "operator"
     dry_run: bool = False
+
+
+class ReviseWorkflow(_Message, frozen=True, kw_only=True):
+    """To the reviser: give a workflow a new version of its specification. Answered by `Revised`; raises `Refused`."""
+
+    workflow: str
+    revision: Revision
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class Revised(_Message, frozen=True, kw_only=True):
+    """The number of the new version, what changes against the one before, and how many jobs come back from batch queues."""
+
+    version: int
+    changes: list[str]
+    withdrawn: int
+
+
+class Reload(_Message, frozen=True, kw_only=True):
+    """To the reloader: read the configuration anew and let what can change live act. Answered by `Reloaded`; raises `Refused`
+    with all that is wrong with the file, and changes nothing then."""
+
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One key that differs: `before` and `after` as TOML, None where it is not set; `restart`: it waits for one."""
+
+    key: str
+    before: str | None
+    after: str | None
+    restart: bool
+
+
+class Reloaded(_Message, frozen=True, kw_only=True):
+    """What differs; targets that leave when they are empty; what did not work and is tried again."""
+
+    changes: list[SettingChange]
+    leaving: list[str]
+    failed: list[str]
 
 
 class SetControl(_Message, frozen=True, kw_only=True):

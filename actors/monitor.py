@@ -3,11 +3,13 @@
 Takes: RaiseAlert. Follows: what a person should know of. Writes: alerts. Settings: the [monitor] table.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from actors.extra import participants
-from actors.messages import RaiseAlert
+from actors.messages import RaiseAlert, Wake
 from actors.stage import Effect, Stage
 from domain import events as e
 from storage import alerts, barriers, clock, laws
@@ -36,6 +38,9 @@ OPEN_S = 86400.0
 """A flag that is open for longer than this is told of, in seconds."""
 FIRST_PROOF_S = 60.0
 """The books are proved this long after a start, in seconds, or after monitor.verify_every_s if that is shorter."""
+PAUSE_S = 0.5
+"""Time between two laws of a proof, in seconds. Each is a read of its own; while nobody reads, the store's log begins anew
+instead of growing (https://sqlite.org/wal.html, checkpoint starvation), and the monitor takes alerts."""
 
 
 class Monitor(Stage):
@@ -44,7 +49,10 @@ class Monitor(Stage):
     def __init__(self, world: Any) -> None:
         super().__init__(world)
         self.settings = world.settings.monitor
-        self._verified_at: float | None = None
+        self._proof_at: float | None = None
+        self._law_at = 0.0
+        self._unproven: deque[laws.Law] = deque()
+        self._breaches: list[laws.Breach] = []
         self._shut_out: set[str] = set()
 
     @property
@@ -71,11 +79,7 @@ class Monitor(Stage):
         await self._clock()
         await self._hosts()
         await self._barriers()
-        if self._verified_at is None:  # the first proof leaves the machine to what starts
-            self._verified_at = self.clock.monotonic() - max(0.0, self.settings.verify_every_s - FIRST_PROOF_S)
-        if self.clock.monotonic() - self._verified_at >= self.settings.verify_every_s:
-            self._verified_at = self.clock.monotonic()
-            await self._verify()
+        await self._prove()
         return False
 
     async def _recovered(self) -> None:
@@ -134,22 +138,36 @@ class Monitor(Stage):
 
         await self.write(book)
 
-    async def _verify(self) -> None:
-        now = self.clock.time()
-        breaches: list[laws.Breach] = []
-        for law in (
-            laws.LAWS
-        ):  # a read of its own for each: the others who read, and the store's log, wait for one law at most
-            name = {law.name}
-            breaches += await self.store.read(lambda c, n=name: laws.check(c, now=now, limits=self._limits(), only=n))  # type: ignore[misc]
+    async def _prove(self) -> None:
+        """Begin a proof of the books when its time has come, or go on with the one under way by one law."""
+        now, every = self.clock.monotonic(), self.settings.verify_every_s
+        if self._proof_at is None:  # the first proof leaves the machine to what starts
+            self._proof_at = now + min(FIRST_PROOF_S, every)
+        if now >= self._proof_at and not self._unproven:
+            self._proof_at, self._law_at = now + every, now
+            self._unproven, self._breaches = deque(laws.LAWS), []
+        if not self._unproven or now < self._law_at:
+            return
+        question = partial(laws.prove, law=self._unproven[0], now=self.clock.time(), limits=self._limits())
+        breaches, _ = await self.store.read(question)
+        self._breaches += breaches
+        self._unproven.popleft()
+        if self._unproven:
+            self._law_at = self.clock.monotonic() + PAUSE_S
+            self.after(PAUSE_S, Wake(), key="proof")
+        else:
+            await self._proven()
+
+    async def _proven(self) -> None:
+        found = self._breaches
 
         def tell(tx: Tx) -> None:
-            for breach in breaches[:20]:
+            for breach in found[:20]:
                 alerts.raise_alert(tx, "critical", "law-broken", breach.subject, f"{breach.law}: {breach.text}")
 
-        if breaches:
+        if found:
             await self.write(tell)
-        self.log.info("the books were checked: %s", f"{len(breaches)} breaches" if breaches else "no breach")
+        self.log.info("the books were checked: %s", f"{len(found)} breaches" if found else "no breach")
 
     def _limits(self) -> laws.Limits:
         return laws.Limits(

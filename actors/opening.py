@@ -1,24 +1,30 @@
 """Open what an agent stands on, and close it again in reverse."""
 
-import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from msgspec import structs
+
+from actors import curves
+from actors.opener import Opener
 from actors.world import World
+from backends.batch.base import BatchSystem
 from backends.channel.hosts import Hosts
-from backends.opening import open_batches, open_storages, stage_out_rules
-from backends.prodmgr.http import HttpProdMgr
+from backends.prodmgr.base import ProdMgr
+from backends.storage_element.base import StorageElement
 from config.faults import Fault
 from config.loader import ConfigError, Loaded
-from config.secret import token
+from domain.backoff import Curve
 from runtime.build import build
+from storage import leaving
 from storage.backup import Backups
 from storage.restoring import unsettled
 from storage.sandboxes import Sandboxes
 from storage.store import Store
 from storage.stranded import stranded
+from storage.volumes import Volumes
 from supervisors import Clock, SystemClock
 
 SWITCH_S = 1e-4
@@ -36,36 +42,51 @@ async def open_world(loaded: Loaded, *, clock: Clock | None = None) -> AsyncIter
     async with AsyncExitStack() as stack:
         store = await Store.open(loaded.store_url(), clock=clock)
         stack.push_async_callback(store.close)
+        file = loaded
+        loaded = structs.replace(file, settings=await store.read(lambda c: leaving.beside(c, settings)))
         await _refuse_stranded(store, loaded)
         restored = await store.read(unsettled)
         hosts = Hosts(settings.hosts, clock)
         stack.push_async_callback(hosts.close)
-        offered = {"runtime": build(state / "runtime"), "clock": clock, "hosts": hosts}
-        storages = open_storages(loaded, offered)
-        for storage in storages.values():
-            stack.push_async_callback(storage.close)
-        batches = open_batches(loaded, offered)
-        for batch in batches.values():
-            stack.push_async_callback(batch.close)
-        managers = {}
-        for manager in settings.prodmgr:
-            managers[manager.name] = HttpProdMgr(
-                manager.url, token(manager, os.environ), agent=settings.agent.name, deadline_s=manager.call_deadline_s
-            )
-            stack.push_async_callback(managers[manager.name].close)
+        opener = Opener(file, hosts, {"runtime": build(state / "runtime"), "clock": clock})
+        storages = opener.storages(loaded)
+        stack.push_async_callback(_close, storages)
+        batches = opener.batches(loaded)
+        stack.push_async_callback(_close, batches)
+        managers = opener.managers(loaded)
+        stack.push_async_callback(_close, managers)
         yield World(
-            settings=settings,
+            settings=loaded.settings,
             store=store,
             clock=clock,
             sandboxes=Sandboxes(state / "sandboxes"),
             batches=batches,
             storages=storages,
-            stage_out=stage_out_rules(loaded),
+            stage_out=opener.stage_out(loaded),
             managers=managers,
             hosts=hosts,
             backups=_backups(loaded),
+            volumes=Volumes(state / "archives"),
+            curves=_curves(loaded),
             restored=restored,
+            opener=opener,
         )
+
+
+async def _close(backends: Mapping[str, BatchSystem | StorageElement | ProdMgr]) -> None:
+    """Close those that are in use at the end: others may have taken their places (actors/reloader.py)."""
+    async with AsyncExitStack() as stack:
+        for backend in backends.values():
+            stack.push_async_callback(backend.close)
+
+
+def _curves(loaded: Loaded) -> Mapping[str, Curve]:
+    try:
+        return curves.known(loaded.settings.errors)
+    except curves.WrongCurve as wrong:
+        raise ConfigError(
+            [Fault(where=str(loaded.path), key=wrong.key, got=wrong.got, expected=wrong.expected)]
+        ) from None
 
 
 def _backups(loaded: Loaded) -> Backups | None:

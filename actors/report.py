@@ -2,17 +2,22 @@
 
 A report that is missing, unreadable or of another job fails that one attempt; the rest goes on.
 Woken by: JobsEnded. Writes: JobsAccounted, UnmergedRegistered, MergedRegistered, FilesMerged, JobsFailed, FilesReturned,
-FilesInvalidated. Settings: report.sweep_s, report.batch.
+FilesInvalidated. Persists: archives of the attempts (actors/keeping.py). Settings: report.sweep_s, report.batch; the
+[archives] table.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
+from actors.keeping import Ended, Keeping, keeping
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError
 from domain import events as e
+from domain.archive import Kind
 from domain.events import JobsEnded
 from domain.exit_codes import (
     INPUT_UNREADABLE,
@@ -26,16 +31,20 @@ from domain.exit_codes import (
 from domain.job import JobState, JobType
 from domain.report import JobReport, decode_report
 from domain.splitting import makes_each_event
-from storage import accounting, attempts, jobs, workflows
+from storage import accounting, alerts, archives, attempts, jobs, workflows
 from storage.accounting import Bad, Good
+from storage.archives import Volume
 from storage.attempts import Attempt, Failure
 from storage.engine import Connection
 from storage.errors import StoreAway
 from storage.jobs import Job
+from storage.store import Tx
 from storage.workflows import Workflow
 
 TEXT = 2000
 """Most characters of a cause that are kept."""
+NOT_KEPT = "not-archived"
+"""Code of the alert while archives cannot be written."""
 
 
 class Report(Stage):
@@ -58,6 +67,9 @@ class Report(Stage):
         super().__init__(world)
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
+        self._keeping = keeping(world)
+        self._told: str | None = None
+        """Text of the alert about archives; None: an earlier life may have left one."""
 
     @property
     def sweep_s(self) -> float:
@@ -107,17 +119,53 @@ class Report(Stage):
             return False
         async with asyncio.timeout(self.world.settings.tracker.call_deadline_s):
             raw = await self.world.batches[target].fetch([live[job.id].token for job in mine])
-        await self._account(
-            [self._judge(job, live[job.id], known[job.workflow_id], raw.get(live[job.id].token)) for job in mine]
-        )
+        outcomes = [self._judge(job, live[job.id], known[job.workflow_id], raw.get(live[job.id].token)) for job in mine]
+        if self._keeping is None:
+            await self._account(outcomes)
+        else:
+            await self._account_and_keep(self._keeping, outcomes, live, raw)
         return len(ended) == batch
 
-    async def _account(self, outcomes: list[Good | Bad]) -> None:
-        """Book all at once; if that fails, each alone, so that one that cannot be booked spoils no other."""
+    async def _account_and_keep(
+        self, keeping: Keeping, outcomes: list[Good | Bad], live: Mapping[int, Attempt], raw: Mapping[str, bytes]
+    ) -> None:
+        """Write archives first: no directory may be removed before its report is kept (PA-517)."""
+        made: list[Volume] = []
+        try:
+            made = await keeping.keep([_ended(one, live[one.job.id], raw) for one in outcomes])
+        except OSError as error:
+            await self._tell(f"attempts are booked without an archive: {error}")
+        else:
+            await self._tell("")
+        await self._account(outcomes, {live[one.job.id].id: one.job.id for one in outcomes}, made)
+
+    async def _tell(self, text: str) -> None:
+        """Keep the alert open as long as archives cannot be written."""
+        if text == self._told:
+            return
+        if text:
+            self.log.warning("%s", text)
+            await self.write(lambda tx: alerts.raise_alert(tx, "warning", NOT_KEPT, "archives", text))
+        else:
+            await self.write(lambda tx: alerts.close_alert(tx, NOT_KEPT, "archives"))
+        self._told = text
+
+    async def _account(
+        self, outcomes: list[Good | Bad], owners: Mapping[int, int] = MappingProxyType({}), made: Sequence[Volume] = ()
+    ) -> None:
+        """Book all at once; if that fails, each alone, so that one that cannot be booked spoils no other. `made` are volumes
+        with their archives, `owners` the jobs of the attempts in them."""
         if not outcomes:
             return
+        ours = {outcome.job.id for outcome in outcomes}
+        volumes = [one._replace(attempts=[each for each in one.attempts if owners[each] in ours]) for one in made]
+
+        def book(tx: Tx) -> None:
+            accounting.account(tx, outcomes)
+            archives.note(tx, [one for one in volumes if one.attempts])
+
         try:
-            await self.write(lambda tx: accounting.account(tx, outcomes))
+            await self.write(book)
         except StoreAway:
             raise
         except Exception as error:
@@ -129,7 +177,7 @@ class Report(Stage):
                 if len(outcomes) == 1:
                     text = f"report cannot be booked: {error}"
                     alone = Bad(outcome.job, Failure(outcome.job.id, REPORT_UNREADABLE, text[:TEXT]))
-                await self._account([alone])
+                await self._account([alone], owners, made if alone is outcome else ())
 
     def _judge(self, job: Job, attempt: Attempt, workflow: Workflow, raw: bytes | None) -> Good | Bad:
         if raw is None:
@@ -164,6 +212,16 @@ def _look(connection: Connection, target: str, most: int) -> tuple[list[Job], di
     """Return the ended jobs at a target, their live attempts by job, and the workflows, all at one instant."""
     ended = jobs.at_target(connection, target, JobState.ENDED, limit=most)
     return ended, attempts.live(connection, [job.id for job in ended]), workflows.load(connection)
+
+
+def _ended(outcome: Good | Bad, attempt: Attempt, raw: Mapping[str, bytes]) -> Ended:
+    """Return what is kept of an attempt besides its specification."""
+    job = outcome.job
+    where = (attempt.id, attempt.number, attempt.token, job.site or "", attempt.target, job)
+    if isinstance(outcome, Good):
+        return Ended(*where, Kind.SUCCESS, node=outcome.report.node, raw=raw.get(attempt.token))
+    failure = outcome.failure
+    return Ended(*where, Kind.FAILURE, failure.code, failure.text, failure.log, raw=raw.get(attempt.token))
 
 
 def _without_report(job: Job, attempt: Attempt, missing: int = REPORT_MISSING) -> Failure:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from actors import staging
 from actors.brakes import Work
+from actors.describing import surroundings
 from actors.messages import Wake
 from actors.stage import Stage
 from actors.world import World
@@ -22,7 +23,7 @@ from domain import jobspec
 from domain.events import JobsReleased
 from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
 from domain.job import JobState, JobType
-from domain.jobspec import Assignment, Surroundings
+from domain.jobspec import Assignment
 from storage import alerts, attempts, breakers, courses, jobs, merges, workflows
 from storage.attempts import Attempt, Failure
 from storage.courses import Course
@@ -182,25 +183,13 @@ class Submitter(Stage):
     def _describe_one(
         self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input], course: Course
     ) -> JobDescription:
-        sandbox = (
-            {"path": str(self.world.sandboxes.path(workflow.sandbox)), "sha256": workflow.sandbox}
-            if workflow.sandbox
-            else None
-        )
-        site = Surroundings(
-            sandbox,
-            self.settings.environment,
-            staging.rules(self.world, self.site, workflow.spec),
-            self.settings.hold_failure_s,
-            self.settings.prestage,
-            course.accepted(job.type),
-        )
+        needs = course.need(job, workflow.spec.resources)
+        around = surroundings(self.world, self.site, self.settings, workflow, job.type, course)
         inputs = staging.inputs(self.world, self.site, members)
         assignment = Assignment(job.id, job.type, job.range, attempt.token)
-        needs = course.need(job, workflow.spec.resources)
         return JobDescription(
             token=attempt.token,
-            spec=jobspec.write(workflow.name, workflow.spec, assignment, site, inputs, needs),
+            spec=jobspec.write(workflow.name, workflow.spec, assignment, around, inputs, needs),
             cores=workflow.spec.resources.cores,
             memory_mb=needs.memory_mb,
             wall_s=needs.wall_s + jobspec.BATCH_MARGIN_S,

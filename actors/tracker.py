@@ -7,7 +7,7 @@ waits or runs for too long, is taken back (actors/overstays.py); what runs witho
 Woken by nothing but its interval: a batch system is asked once in poll_s, whatever happens.
 Writes: JobsStarted, JobsEnded, JobsLost, JobsSubmitted (of a lost one that waits again), JobsFailed.
 Settings: the target's poll_s; tracker.grace_s, lost_s, compare_s, call_deadline_s, pending_s, running_s, stalled_s;
-cleanup.job_directories.
+cleanup.job_directories, directory_mb.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from actors.pulse import Pulse
 from actors.stage import Stage
 from actors.world import World
 from backends.batch.base import BatchError, BatchState, JobStatus, Poll
+from backends.batch.trimming import Trimming
 from domain import events as e
 from domain.exit_codes import ABSENT
 from domain.job import JobState
@@ -57,6 +58,7 @@ class Tracker(Stage):
         self._compare_at = 0.0
         self._rests_until = 0.0
         self._absent: dict[str, float] = {}
+        self._trimmed: set[str] = set()
         self._overstays = Overstays(world, target, self.write, self._book)
         self._pulse = Pulse(world, target, self.write)
 
@@ -218,12 +220,24 @@ class Tracker(Stage):
                 await self.batch.cancel(going)
             alive = {token for token in going if found[token].state in ALIVE}  # nobody waits for the unknown
         await self._remove([token for token in (*left.killed, *left.ended) if token not in alive])
+        await self._trim(await self.store.read(lambda c: attempts.held_back(c, self.target, BATCH, self._participants)))
 
     async def _remove(self, tokens: list[str]) -> None:
         if tokens:
             if self.world.settings.cleanup.job_directories:
                 await self.batch.clean(tokens)
+            else:
+                await self._trim(tokens)
             await self.write(lambda tx: attempts.cleaned(tx, tokens))
+
+    async def _trim(self, tokens: list[str]) -> None:
+        """Empty directories that have to stay and take too much; the next attempt has one of its own, and waits for none."""
+        fresh = [token for token in tokens if token not in self._trimmed]
+        if fresh and isinstance(self.batch, Trimming):
+            most = self.world.settings.cleanup.directory_mb * 1_000_000
+            for token, freed in (await self.batch.trim(fresh, most)).items():
+                self.log.info("the directory of attempt %s is emptied of %.0f MB", token, freed / 1e6)
+        self._trimmed = set(tokens)
 
 
 def _seen(status: JobStatus) -> Seen:

@@ -9,43 +9,65 @@ from pykka import ActorDeadError
 
 from actors.brakes import Brakes
 from actors.messages import Wake
+from actors.opener import Opener
 from backends.batch.base import BatchSystem
 from backends.channel.hosts import Hosts
 from backends.prodmgr.base import ProdMgr
 from backends.storage_element.base import StorageElement
 from config.settings import Settings
 from config.site_settings import Target
+from domain.backoff import CURVES, Curve
 from domain.events import Event
 from storage.backup import Backups
 from storage.restoring import Restoration
 from storage.sandboxes import Sandboxes
 from storage.store import Store
+from storage.volumes import Volumes
 from supervisors import ActorRef, Clock, MailboxFull
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class World:
-    """The store, the backends by name, the settings: everything from outside that an actor touches."""
+    """The store, the backends by name, the settings: everything from outside that an actor touches.
+
+    Settings are one value that never changes; another one takes its place, and backends theirs, when the configuration is read
+    anew (actors/reloader.py): nobody else sets anything here.
+    """
 
     settings: Settings
     store: Store
     clock: Clock
     sandboxes: Sandboxes
-    batches: Mapping[str, BatchSystem]
-    storages: Mapping[str, StorageElement]
+    batches: dict[str, BatchSystem]
+    storages: dict[str, StorageElement]
     stage_out: Mapping[str, Sequence[Mapping[str, Any]]]
-    managers: Mapping[str, ProdMgr]
+    managers: dict[str, ProdMgr]
     hosts: Hosts = field(default_factory=lambda: Hosts({}))
     chance: random.Random = field(default_factory=random.SystemRandom)
     brakes: Brakes = field(default_factory=Brakes)
     backups: Backups | None = None
+    volumes: Volumes | None = None
+    curves: Mapping[str, Curve] = field(default_factory=lambda: CURVES)
     restored: Restoration | None = None
+    opener: Opener | None = None
+    stale: set[str] = field(default_factory=set)
+    """Actors that keep something of settings which are not in force any more."""
     _hearers: dict[type[Event], dict[str, ActorRef[Any]]] = field(default_factory=dict)
+
+    @property
+    def configured(self) -> Settings:
+        """The settings without targets that are on their way out of the configuration."""
+        return self.settings if self.opener is None else self.opener.loaded.settings
 
     def hear(self, ref: ActorRef[Any], kinds: tuple[type[Event], ...]) -> None:
         """Wake this actor after every commit with a fact of these kinds."""
         for kind in kinds:
             self._hearers.setdefault(kind, {})[ref.name] = ref
+
+    def unhear(self, name: str) -> None:
+        """Wake it no more: it is gone."""
+        for hearers in self._hearers.values():
+            hearers.pop(name, None)
 
     def tell_hearers(self, kinds: frozenset[type[Event]]) -> None:
         """Called by the store after each commit."""

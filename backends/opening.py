@@ -31,19 +31,30 @@ def settings_of(family: str, kind: str) -> type[msgspec.Struct] | None:
 
 def open_storages(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, StorageElement]:
     """Return the storage element of every site, by site. Raises ConfigError."""
-    sites = loaded.settings.sites.items()
-    return {
-        name: _make(loaded, site.storage, "storage_element", f"sites.{name}.storage", offered) for name, site in sites
-    }
+    return {name: open_storage(loaded, name, offered) for name in loaded.settings.sites}
+
+
+def open_storage(loaded: Loaded, site: str, offered: Mapping[str, object]) -> StorageElement:
+    """Return the storage element of a site. Raises ConfigError."""
+    owner = loaded.settings.sites[site].storage
+    storage: StorageElement = _make(loaded, owner, "storage_element", f"sites.{site}.storage", offered)
+    return storage
 
 
 def open_batches(loaded: Loaded, offered: Mapping[str, object]) -> dict[str, BatchSystem]:
     """Return the batch system of every target, by target. Raises ConfigError."""
     return {
-        name: _make(loaded, target, "batch", f"sites.{site_name}.targets.{name}", offered)
-        for site_name, site in loaded.settings.sites.items()
-        for name, target in site.targets.items()
+        name: open_batch(loaded, at, name, offered)
+        for at, site in loaded.settings.sites.items()
+        for name in site.targets
     }
+
+
+def open_batch(loaded: Loaded, site: str, target: str, offered: Mapping[str, object]) -> BatchSystem:
+    """Return the batch system of a target. Raises ConfigError."""
+    owner = loaded.settings.sites[site].targets[target]
+    batch: BatchSystem = _make(loaded, owner, "batch", f"sites.{site}.targets.{target}", offered)
+    return batch
 
 
 def stage_out_rules(loaded: Loaded) -> dict[str, list[dict[str, Any]]]:

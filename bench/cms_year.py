@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from actors.world import World
-from bench.lifecycle import Place, lives, trivial
+from bench.lifecycle import Place, Spent, lives, rates, trivial
 from domain.job import JobState
 from domain.spec import Retry
 from storage import counters
@@ -66,8 +66,8 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def year(directory: Path, jobs: int) -> tuple[float, float, int]:
-    """Return wall seconds, CPU seconds and commits."""
+async def year(directory: Path, jobs: int) -> Spent:
+    """Book so many jobs."""
     progress = Progress(jobs)
     try:
         spec = msgspec.structs.replace(trivial(jobs, name="cms-2008", events=EVENTS), retry=RETRY)
@@ -79,16 +79,17 @@ async def year(directory: Path, jobs: int) -> tuple[float, float, int]:
 def measure(scale: float = 0.01, keep: Path | None = None) -> dict[str, float]:
     jobs = max(1, int(JOBS * scale))
     with tempfile.TemporaryDirectory(prefix="bench-", dir=keep) as directory:
-        wall, cpu, commits = asyncio.run(year(Path(directory), jobs))
+        spent = asyncio.run(year(Path(directory), jobs))
         size = sum(path.stat().st_size for path in Path(directory).rglob("*.db*"))
     return {
         "jobs": jobs,
         "events": jobs * EVENTS,
-        "seconds": wall,
-        "jobs_per_second": jobs / wall,
-        "whole_year_s_at_this_rate": JOBS * wall / jobs,
-        "cpu_ms_per_job": 1000 * cpu / jobs,
-        "commits": commits,
+        "seconds": spent.wall,
+        "jobs_per_second": jobs / spent.wall,
+        "whole_year_s_at_this_rate": JOBS * spent.wall / jobs,
+        **rates(spent),
+        "cpu_ms_per_job": 1000 * spent.cpu / jobs,
+        "commits": spent.commits,
         "store_mb": size / 2**20,
         "max_rss_mb": memory(),
     }

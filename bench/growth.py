@@ -1,7 +1,8 @@
 """CPU per whole life of a job while the store grows: 5,000 lives on top of 10⁴, 10⁵ and 10⁶ jobs that were there before.
 
 The peer is the smallest store of the same run. CPU time of the process, least of two runs, since wall time tells of the
-machine's other guests. The plot goes to docs/images/growth.png where matplotlib is installed.
+machine's other guests. What goes by the size of the store and by the hour, not by the job, is over before the clock starts:
+reading the store through, a snapshot with its proof. The plot goes to docs/images/growth.png where matplotlib is installed.
 """
 
 import asyncio

@@ -18,11 +18,14 @@ from bench.filling import Plan, fill, plan
 from config.settings import Settings
 from domain.file import FileState
 from domain.job import JobState
+from domain.transfer import TransferState
 from services.verify import verify
-from storage import datasets, heads, jobs, merges, transfers, views, why, workflows
+from storage import archives, datasets, heads, jobs, merges, messages, nodes, transfers, views, why, workflows
+from storage.endings import endings
 from storage.engine import Connection
 from storage.engines.opening import open_reader
 from storage.store import Store
+from storage.views.sites import all_sites, said
 
 SITES = 4
 REPEATS = 5
@@ -46,6 +49,7 @@ def questions(newest: int) -> dict[str, Question]:
         "status": lambda c: views.status(c, NOW),
         "overview": lambda c: (views.status(c, NOW), views.jobs_by_site(c), views.causes(c), views.failures(c)),
         "causes": lambda c: views.causes(c, by=("exit_code", "blame", "site", "node", "fingerprint")),
+        "archives": lambda c: archives.of_jobs(c, [newest]),
         "failures": lambda c: views.failures(c, 50),
         "jobs": views.jobs,
         "jobs_of_state": lambda c: views.jobs(c, workflow_name="filled", states=[JobState.RUNNING]),
@@ -54,12 +58,36 @@ def questions(newest: int) -> dict[str, Question]:
         "one_job": lambda c: views.one_job(c, newest),
         "why_job": lambda c: why.why(c, f"job:{newest}", known, NOW),
         "why_workflow": lambda c: why.why(c, "workflow:filled", known, NOW),
+        "why_site": lambda c: why.why(c, "site:s1", known, NOW),
+        "one_workflow": lambda c: views.one_workflow(c, "filled", NOW),
+        "sites": lambda c: all_sites(c, known, NOW),
+        "controls": lambda c: said(c, NOW),
+        "nodes": lambda c: nodes.excluded(c, NOW),
+        "attempts_by_target": views.attempts_by_target,
+        "transfers": views.transfers,
+        "transfers_parked": lambda c: views.transfers(c, states=[TransferState.PARKED, TransferState.QUARANTINED]),
+        "alerts": views.open_alerts,
+        "dead_letters": lambda c: (views.dead_letters(c), views.dead_mail(c)),
+        "audit": views.audited,
+        "messages": lambda c: messages.listed(c, limit=100),
+        "messages_of_type": lambda c: messages.listed(c, types=["JobsFailed"], limit=100),
+        "history_of_job": lambda c: messages.history(c, "job", newest),
+        "subscribers": messages.subscribers,
+        "endings": endings,
         "datasets": views.datasets,
         "files_of_dataset": lambda c: datasets.files(c, limit=100),
         "queue_head": _queue_head,
         "loads": jobs.loads,
         "merge_look": lambda c: [workflows.processing_over(c, one.workflow_id) for one in merges.gatherings(c)],
         "transfers_due": lambda c: transfers.due(c, NOW),
+    }
+
+
+def of_the_log() -> dict[str, Question]:
+    """Return the questions that read all facts there are; old ones are compacted."""
+    return {
+        "messages_of_sender": lambda c: messages.listed(c, sender="nobody", limit=100),
+        "message_counts": messages.counts,
     }
 
 
@@ -74,7 +102,7 @@ async def ask(path: Path) -> dict[str, float]:
     store = await Store.open(f"sqlite:///{path}")
     try:
         newest = await store.read(lambda c: int(c.execute(sa.text("SELECT max(id) FROM job")).scalar_one()))
-        found = {name: await _least(store, question) for name, question in questions(newest).items()}
+        found = {name: await _least(store, question) for name, question in (questions(newest) | of_the_log()).items()}
     finally:
         await store.close()
     return found

@@ -21,7 +21,8 @@ One TOML file holds everything that may be set for an agent. This page is genera
   the nearest one.
 * Secrets stand in the file only by reference: a token in `token_file` or in the variable named by `token_env`, a
   database password as `${NAME}` (an environment variable) inside `agent.store`. They are never shown.
-* ⟳ marks a key that can change only with a restart.
+* **live**: `reload` (or SIGHUP) lets a change act while the agent runs; where it says *restart*, it is named and waits for one.
+  Sites and targets come and go live, with all their keys; a kind of backend stays until a restart.
 """
 
 
@@ -38,9 +39,9 @@ def _section(key: Key) -> Iterator[str]:
     rows = [row for row in all_keys(table, key.path) if row.table is None and _parent(row) == key.path]
     plain_rows = [row for row in rows if not row.free]
     if plain_rows:
-        yield "| key | takes | default | what for |\n|---|---|---|---|"
+        yield "| key | takes | default | live | what for |\n|---|---|---|---|---|"
         yield from (_row(row) for row in plain_rows)
-    yield from (f"\nFurther keys: {row.about}." for row in rows if row.free)
+    yield from (f"\nFurther keys, live: {row.about}." for row in rows if row.free)
     if plain_rows or rows:
         yield ""
 
@@ -57,4 +58,4 @@ def _row(key: Key) -> str:
     default = "required" if key.default is msgspec.UNSET else default_text(key)
     shown = default if default in ("required", "not set") else f"`{default}`"
     takes = key.takes.replace("|", "\\|")
-    return f"| `{key.name}`{' ⟳' if key.restart else ''} | {takes} | {shown} | {key.about} |"
+    return f"| `{key.name}` | {takes} | {shown} | {'restart' if key.restart else 'yes'} | {key.about} |"

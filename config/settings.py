@@ -105,7 +105,7 @@ class Transfer(_Table, frozen=True, kw_only=True):
     """How merged files reach their destinations."""
 
     sweep_s: Annotated[Seconds, about("longest time between two looks at the waiting transfers")] = 5.0
-    max_active: Annotated[Positive, about("transfers under way per destination")] = 4
+    max_active: Annotated[Positive, about("transfers under way per destination; 25 files below 10 MB count as one")] = 4
     retry_base_s: Annotated[Seconds, about("wait after the first failed try; doubles each time (TX-18)")] = 60.0
     retry_cap_s: Annotated[Seconds, about("longest wait between two tries")] = 5_400.0
     max_tries: Annotated[Positive, about("tries before a transfer is parked")] = 20
@@ -122,6 +122,19 @@ class Cleanup(_Table, frozen=True, kw_only=True):
     batch: Annotated[Positive, about("files deleted in one go per site")] = 100
     tries: Annotated[Positive, about("tries before a file is listed as not deletable")] = 3
     job_directories: Annotated[bool, about("remove the working directories of finished jobs")] = True
+    directory_mb: Annotated[
+        Positive, about("one that has to stay is emptied beyond this, but for specification and report (PA-414)")
+    ] = 80
+
+
+class Archives(_Table, frozen=True, kw_only=True):
+    """What is kept of attempts that are over (PA-414): specification and report of each, beside the agent's state."""
+
+    enabled: Annotated[bool, fixed("keep them at all")] = True
+    success_s: Annotated[Seconds, about("those of successes are kept this long")] = 30 * 86_400.0
+    failure_s: Annotated[Seconds, about("those of failures are kept this long")] = 90 * 86_400.0
+    total_gb: Annotated[Gigabytes, about("most GB of all of them here; beyond it the oldest go first")] = 10.0
+    logs: Annotated[bool, about("whole logs are kept at the site, where a workflow says nothing")] = False
 
 
 class Monitor(_Table, frozen=True, kw_only=True):
@@ -147,8 +160,10 @@ class Disk(_Table, frozen=True, kw_only=True):
     write_percent: Annotated[Percent, about("from here on nothing is written any more")] = 98.0
     hysteresis_percent: Annotated[Percent, about("so far below its mark each begins again")] = 5.0
     quotas_gb: Annotated[
-        dict[Literal["state", "sandboxes", "scratch", "backups"], Gigabytes],
-        about("most GB that state, sandboxes, scratch or backups may take, by name; beyond it no new work is taken on"),
+        dict[Literal["state", "sandboxes", "archives", "scratch", "backups"], Gigabytes],
+        about(
+            "most GB that state, sandboxes, archives, scratch or backups may take; beyond it no new work is taken on"
+        ),
     ] = {}
 
     def __post_init__(self) -> None:
@@ -236,9 +251,10 @@ class Settings(_Table, frozen=True, kw_only=True):
     catalogue: Annotated[Catalogue, about("closing blocks")] = Catalogue()
     transfer: Annotated[Transfer, about("delivering merged files")] = Transfer()
     cleanup: Annotated[Cleanup, about("deleting what is no longer needed")] = Cleanup()
+    archives: Annotated[Archives, about("keeping what attempts were and said")] = Archives()
     monitor: Annotated[Monitor, about("watching for limbo and wrong books")] = Monitor()
     disk: Annotated[Disk, about("what stops as the disk fills")] = Disk()
     backup: Annotated[Backup, about("snapshots of the store")] = Backup()
     events: Annotated[Events, about("keeping, compacting and redelivering events")] = Events()
     supervision: Annotated[Supervision, about("keeping the actors alive")] = Supervision()
-    actors: Annotated[dict[Name, ExtraActor], about("actor types of your own, by name")] = {}
+    actors: Annotated[dict[Name, ExtraActor], fixed("actor types of your own, by name")] = {}

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from config.kinds import NotNegative, Percent, Port, Positive, Seconds, Share, Url, about, fixed, ordered
+from config.kinds import ClassPath, NotNegative, Percent, Port, Positive, Seconds, Share, Url, about, fixed, ordered
 from domain.held import HeldRule
 from domain.rules import BUILT_IN, UNKNOWN, Rule
 from domain.spec import Name
@@ -81,6 +81,8 @@ class Target(_Table, frozen=True, kw_only=True):
 
     kind: Annotated[str, fixed("a built-in name (local, pilot, slurm, htcondor, simulated) or module:Class")]
     enabled: Annotated[bool, about("whether it gets new jobs")] = True
+    groups: Annotated[list[Name], about("groups of workflows that it is meant for; else as its site has it")] = []
+    fillers: Annotated[bool, about("let other workflows take what those groups leave free")] = False
     limits: Annotated[Limits, about("thresholds by job type")] = Limits()
     max_submit: Annotated[Positive, about("most jobs in one submission call")] = 500
     pending_s: Annotated[Seconds | None, about("as tracker.pending_s, for this target")] = None
@@ -97,6 +99,9 @@ class Target(_Table, frozen=True, kw_only=True):
     )
     options: Annotated[dict[str, Any], about("the keys of this kind of batch system", rest=True)] = {}
 
+    def __post_init__(self) -> None:
+        _of_groups(self)
+
 
 class Site(_Table, frozen=True, kw_only=True):
     """A place with a storage element and batch targets."""
@@ -104,12 +109,22 @@ class Site(_Table, frozen=True, kw_only=True):
     enabled: Annotated[bool, about("whether it gets new work")] = True
     storage: Annotated[Plugin, about("its storage element")]
     targets: Annotated[dict[Name, Target], about("its batch systems by name, unique over all sites")] = {}
+    groups: Annotated[list[Name], about("groups of workflows that it is meant for (PA-210); else all workflows")] = []
+    fillers: Annotated[bool, about("let other workflows take what those groups leave free")] = False
     cost: Annotated[float, Meta(gt=0), about("what an hour of a core is worth there; dearer sites get fewer jobs")] = (
         1.0
     )
     stage_out_fallback: Annotated[
         list[Name], about("sites whose storage takes outputs when its own does not, one after the other (PA-322)")
     ] = []
+
+    def __post_init__(self) -> None:
+        _of_groups(self)
+
+
+def _of_groups(table: Target | Site) -> None:
+    if table.fillers and not table.groups:
+        raise ValueError("fillers = true without groups; expected the groups that come first, or no fillers")
 
 
 class Queue(_Table, frozen=True, kw_only=True):
@@ -173,6 +188,9 @@ class Errors(_Table, frozen=True, kw_only=True):
 
     rules: Annotated[list[Rule], about("rules of your own, before the built-in ones; the first match wins")] = []
     held: Annotated[list[HeldRule], about("the same for jobs that a batch system holds")] = []
+    curves: Annotated[
+        dict[Name, ClassPath], fixed("back-offs of your own, by the name that workflows use (PA-404)")
+    ] = {}
     releases: Annotated[NotNegative, about("how often a held job is released before it goes elsewhere")] = 3
     elsewhere_s: Annotated[Seconds, about("a job keeps away this long from the site that failed it")] = 3_600.0
     fast_s: Annotated[

@@ -1,5 +1,6 @@
 """What can be asked about a configuration: new, check, explain, diff."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from config.faults import Fault, nearest
 from config.keys import Key, all_keys, flat, matches, plain, toml
+from config.live import aligned, live
 from config.loader import ConfigError, examine, written
 from config.plugins import Schemas
 from config.secret import HIDDEN, telling
@@ -69,13 +71,27 @@ def explain(asked: str) -> str:
 
 def diff(path: str | Path, other: str | Path | None = None) -> list[Change]:
     """What a configuration sets apart from the defaults, or what `other` changes against it; secrets are not shown."""
-    before = {} if other is None else _set_apart(written(path))
-    after = _set_apart(written(path if other is None else other))
+    if other is not None:
+        return compared(written(path), written(other))
     return [
-        Change(key=key, before=_text(key, before), after=_text(key, after), restart=_restart(key))
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key, msgspec.UNSET) != after.get(key, msgspec.UNSET)
+        Change(key=key, before=_text(key, {}), after=_text(key, {key: value}), restart=_restart(key))
+        for key, value in _set_apart(written(path)).items()
     ]
+
+
+def compared(now: Settings, wanted: Settings) -> list[Change]:
+    """What other settings change while an agent runs, and what of it waits for a restart; secrets are not shown."""
+    wanted = aligned(now, wanted)
+    before, after, acting = (_set_apart(settings) for settings in (now, wanted, live(now, wanted)))
+    return [
+        Change(key=key, before=_text(key, before), after=_text(key, after), restart=_at(acting, key) != _at(after, key))
+        for key in dict.fromkeys([*before, *after])
+        if _at(before, key) != _at(after, key)
+    ]
+
+
+def _at(leaves: dict[str, Any], key: str) -> Any:
+    return leaves.get(key, msgspec.UNSET)
 
 
 def _set_apart(settings: Settings) -> dict[str, Any]:
@@ -89,7 +105,17 @@ def _default(path: str) -> Any:
 
 
 def _key(path: str) -> Key | None:
-    return next((key for key in all_keys() if key.table is None and matches(key, path)), None)
+    return next((key for key in _leaves().get(path.rpartition(".")[2], ()) if matches(key, path)), None)
+
+
+@cache
+def _leaves() -> dict[str, list[Key]]:
+    """The keys that are no tables, by their last part: to look through all of them took half a second for three sites."""
+    found: dict[str, list[Key]] = {}
+    for key in all_keys():
+        if key.table is None:
+            found.setdefault(key.name, []).append(key)
+    return found
 
 
 def _text(path: str, leaves: dict[str, Any]) -> str | None:
@@ -101,9 +127,9 @@ def _text(path: str, leaves: dict[str, Any]) -> str | None:
 
 
 def _restart(path: str) -> bool:
-    """Whether a change needs a restart; the keys of plug-ins do."""
+    """Whether a change needs a restart; the keys of the backends do not."""
     key = _key(path)
-    return key.restart if key else ".environment." not in path
+    return key is not None and key.restart
 
 
 def _explained(key: Key) -> str:

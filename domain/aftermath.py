@@ -1,8 +1,9 @@
 """All that follows a failed attempt of one job: whether and when it is tried again, where not, and with what (PA-401 to PA-409)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from domain.backoff import CURVES, Curve
 from domain.escalation import MoreRules, Need, more
 from domain.job import JobType
 from domain.retry import ELSEWHERE, Again, Pause, Tried, Verdict, decide
@@ -36,12 +37,12 @@ class Decision(NamedTuple):
     need: Need | None = None
 
 
-def judge(sight: Sight, jitter: float, rules: MoreRules) -> Decision:
-    """Return what follows; `jitter`, 0 to 1, places the delay (domain/retry.py)."""
+def judge(sight: Sight, jitter: float, rules: MoreRules, curves: Mapping[str, Curve] = CURVES) -> Decision:
+    """Return what follows; `jitter`, 0 to 1, places the delay on the curve (domain/retry.py)."""
     if not sight.tried:
         return Decision(Again(0.0, "never submitted: our own fault, no allowance used"))
     last = sight.tried[-1]
-    verdict = decide(sight.tried, sight.type, sight.retry, jitter, sight.others, sight.targets)
+    verdict = decide(sight.tried, sight.type, sight.retry, jitter, sight.others, sight.targets, curves)
     if not isinstance(verdict, Again):
         return Decision(verdict)
     place = last.target if last.rule.action is Action.ELSEWHERE else last.site

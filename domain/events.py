@@ -295,6 +295,25 @@ class TransfersCancelled(TransferEvent, frozen=True, kw_only=True):
 
 
 # ---------------------------------------------------------------- from outside
+class WorkflowRevised(Event, frozen=True, kw_only=True):
+    """A workflow has a new version of its specification, the one of this number; `who` gave it. It moves nothing."""
+
+    entity: ClassVar[str] = "revision"
+    who: str
+    number: int
+    changes: list[str]
+
+
+class SettingsChanged(Event, frozen=True, kw_only=True):
+    """The configuration was read anew: what changed while the agent ran, and what waits for a restart. It moves nothing, and `ids`
+    is always [1]."""
+
+    entity: ClassVar[str] = "settings"
+    who: str
+    changes: list[str]
+    later: list[str] = []
+
+
 class Published(Event, frozen=True, kw_only=True):
     """An operator or another program tells something to whoever follows it; it moves nothing, and `ids` is always [1]."""
 
@@ -339,8 +358,16 @@ def decode(name: str, body: bytes | str) -> Event:
     return event
 
 
+STILL: frozenset[type[Event]] = frozenset({WorkflowRevised, SettingsChanged, Published})
+"""Facts that move nothing."""
+
+BESIDE: dict[str, str] = {"workflow": WorkflowRevised.entity}
+"""Facts that move nothing and belong to the history of another kind of item, which has the same ids."""
+
 OPTIONAL: frozenset[type[Event]] = frozenset(
     {
+        WorkflowRevised,
+        SettingsChanged,
         Published,
         WorkflowsAdded,
         WorkflowsPaused,

@@ -36,7 +36,8 @@ def person(code: str, text: str, unblocks: str) -> Verdict:
 
 class JobSight(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job. `queue`: the queue's word, for a queued one; `silent`: the alert that its target is away;
-    `output`: what its accounted output waits for; `next_s`: how often the owner looks, in seconds."""
+    `output`: what its accounted output waits for; `ending`: the targets that have not confirmed the end of its attempts;
+    `next_s`: how often the owner looks, in seconds."""
 
     state: JobState
     type: JobType
@@ -52,6 +53,7 @@ class JobSight(msgspec.Struct, frozen=True, kw_only=True):
     silent: str = ""
     wall_s: float = 0.0
     output: Verdict | None = None
+    ending: str = ""
     next_s: Mapping[str, float] = {}
 
 
@@ -82,6 +84,11 @@ def explain_job(job: JobSight, now: float) -> Verdict:
         return Verdict(
             code="back-off", text=text, unblocks="the wake time, or `retry` now", owner="queue", wake_at=job.wake_at
         )
+    if job.state is J.KILLED and job.ending:
+        text = f"it was ended for good: {job.reason or 'no reason given'}; {job.ending} has not confirmed the end"
+        wake_at = now + job.next_s.get("tracker", 0.0)
+        unblocks = "that confirmation: the tracker asks for it at each look"
+        return Verdict(code="ending", text=text, unblocks=unblocks, owner="tracker", wake_at=wake_at)
     code, text, unblocks, owner = _PLAIN[job.state]
     text = text.format(
         target=job.target or "its target", batch=job.batch_id or "no id yet", reason=job.reason or "no reason given"

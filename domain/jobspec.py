@@ -36,6 +36,7 @@ class Surroundings(NamedTuple):
 
     A job that fails sooner than `hold_failure_s` seconds after its start waits out the rest (PA-321). `prestage`: inputs are
     copied to the node before the first step (PA-323). `accepted`: exit codes of a step after which the job goes on (PA-406).
+    `logs`: whole logs are kept at the site, where the workflow says nothing (PA-324).
     """
 
     sandbox: Mapping[str, str] | None
@@ -44,6 +45,7 @@ class Surroundings(NamedTuple):
     hold_failure_s: float = 0.0
     prestage: bool = False
     accepted: Sequence[int] = ()
+    logs: bool = False
 
 
 class MergeInput(NamedTuple):
@@ -114,12 +116,18 @@ def _extras(spec: WorkflowSpec, job: Assignment, site: Surroundings) -> dict[str
         extras["prestage"] = True
     if spec.hooks and job.type is not JobType.MERGE:
         extras["hooks"] = {name.value: file for name, file in spec.hooks.items()}
-    place = f"{spec.name}/{job.job // 1000:06d}/{job.job:010d}-{job.token[:12]}"
-    if spec.keep_logs:
-        extras["log_archive"] = {"lfn": f"/store/logs/{place}.tar.gz"}
+    log, output = kept_names(spec, job.job, job.token)
+    if site.logs if spec.keep_logs is None else spec.keep_logs:
+        extras["log_archive"] = {"lfn": log}
     if spec.keep_failed:
-        extras["store_fail"] = {"lfn": f"/store/failed/{place}-{spec.output.file}"}
+        extras["store_fail"] = {"lfn": output}
     return extras
+
+
+def kept_names(spec: WorkflowSpec, job: int, token: str) -> tuple[str, str]:
+    """Return the LFNs under which an attempt keeps its log, and its output if it failed; nobody else ever writes these."""
+    place = f"{spec.name}/{job // 1000:06d}/{job:010d}-{token[:12]}"
+    return f"/store/logs/{place}.tar.gz", f"/store/failed/{place}-{spec.output.file}"
 
 
 def _steps(spec: WorkflowSpec, job: Assignment, accepted: Sequence[int], *, merging: bool) -> list[dict[str, Any]]:

@@ -1,10 +1,13 @@
-"""Match queued jobs with free capacity, and say why a job waits (PA-204, PA-206, PA-207, PA-215, PA-218)."""
+"""Match queued jobs with free capacity, and say why a job waits (PA-204, PA-206, PA-207, PA-210, PA-215, PA-218)."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
 from domain.job import JobType
+from domain.spread import Order, Spread
 
 NOTHING: Mapping[JobType, str] = MappingProxyType({})
 
@@ -12,7 +15,8 @@ NOTHING: Mapping[JobType, str] = MappingProxyType({})
 class Candidate(NamedTuple):
     """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input; `avoid`: the site
     where it has failed, or the target that refused it, and others may take it ("" = nowhere); `releases`: tags of
-    the software that it needs."""
+    the software that it needs; `rank`: jobs of one rank are equals; `group`: whose work it is; `spread`: where its workflow is,
+    None = that does not matter."""
 
     id: int
     type: JobType
@@ -22,6 +26,9 @@ class Candidate(NamedTuple):
     memory_mb: int = 0
     avoid: str = ""
     releases: frozenset[str] = frozenset()
+    rank: int = 0
+    group: str = ""
+    spread: Spread | None = None
 
 
 class Place(NamedTuple):
@@ -29,7 +36,7 @@ class Place(NamedTuple):
 
     `closed` says why it takes no jobs of a type, as "code: text". `picky`: only workflows that name the site get there.
     Of places with as much room the one with the higher `score` is taken. `releases`: tags of the software that is there, None
-    = not known.
+    = not known. `groups`: it is meant for their workflows (none named: for all); `fillers`: others get what these leave.
     """
 
     target: str
@@ -42,11 +49,17 @@ class Place(NamedTuple):
     picky: bool = False
     score: float = 1.0
     releases: frozenset[str] | None = None
+    groups: frozenset[str] = frozenset()
+    fillers: bool = False
 
     def room(self, job: Candidate) -> int:
-        """Return how many jobs like this one fit in."""
+        """Return how many jobs like this one may come."""
         if job.type in self.closed or not (may_run(job, self) and self.suits(job)):
             return 0
+        return self.fits(job)
+
+    def fits(self, job: Candidate) -> int:
+        """Return how many jobs like this one fit in, whether they may come or not."""
         room = self.free.get(job.type, 0)
         for limit, need in ((self.jobs, 1), (self.cores, job.cores), (self.memory_mb, job.memory_mb)):
             if limit is not None and need:
@@ -61,9 +74,23 @@ class Place(NamedTuple):
         """Whether the software that the job needs is there, as far as that is known."""
         return self.releases is None or job.releases <= self.releases
 
+    def meant_for(self, job: Candidate) -> bool:
+        """Whether it is there for the group of the job, or lets others in; merges stay where their inputs lie."""
+        return not self.groups or self.fillers or job.group in self.groups or job.pinned is not None
+
+    def within(self, job: Candidate) -> bool:
+        """Whether the workflow may have jobs there beside those that it has; merges go where they have to."""
+        return job.spread is None or job.pinned is not None or job.spread.takes(self.site)
+
     def suits(self, job: Candidate) -> bool:
-        """Whether the site has what the job needs, and is meant for it."""
-        return self.wanted_by(job) and self.equips(job)
+        """Whether the site has what the job needs, is meant for it and may be taken by its workflow."""
+        return self.wanted_by(job) and self.equips(job) and self.meant_for(job) and self.within(job)
+
+    def order(self, job: Candidate) -> Order:
+        """Return when its turn comes there among jobs of its rank."""
+        if self.groups and job.spread is not None and self.site in job.spread.used:
+            return Order.THERE
+        return Order.MEANT if self.groups and job.group in self.groups else Order.FILLER
 
     def less(self, job: Candidate) -> "Place":
         """Return what is left when a job like this one has taken its room."""
@@ -85,32 +112,73 @@ class Choice(NamedTuple):
 def match(candidates: Iterable[Candidate], places: Sequence[Place]) -> dict[Choice, list[int]]:
     """Return the jobs to release, by choice. Jobs go in queue order, each to its allowed place of most worth.
 
-    Worth is room times score: places of one score fill evenly, a better one gets more.
+    Worth is room times score: places of one score fill evenly, a better one gets more. Places that are meant for some groups
+    take jobs of one rank in their own order (PA-210): of workflows that are there, of those groups, of others.
     """
-    left = list(places)
-    groups: dict[tuple[object, ...], _Alike] = {}
-    released: dict[Choice, list[int]] = {}
-    for job in candidates:
-        mine = groups.get(job[1:])
-        if mine is None:
-            mine = groups[job[1:]] = _Alike(job, left)
-        first, second = mine.best()
-        if first < 0:
-            continue
-        left[first] = left[first].less(job)
-        for group in groups.values():
-            group.changed(first, left[first])
-        choice = Choice(left[first].target, left[second].target if second >= 0 else "")
-        released.setdefault(choice, []).append(job.id)
-    return released
+    market = _Market(places)
+    if not any(place.groups for place in places):
+        market.serve(candidates, Order.FILLER)
+        return market.released
+    for _, equals in groupby(candidates, key=lambda job: job.rank):
+        waiting = list(equals)
+        for turn in Order:
+            waiting = market.serve(waiting, turn)
+    return market.released
+
+
+class _Market:
+    """What is left of the places, where workflows have taken some, and which jobs went where."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._left = list(places)
+        self._spread: dict[int, Spread] = {}
+        self.released: dict[Choice, list[int]] = {}
+
+    def serve(self, jobs: Iterable[Candidate], turn: Order) -> list[Candidate]:
+        """Give each job its place, as far as its turn has come there; return those that got none."""
+        groups: dict[tuple[object, ...], _Alike] = {}
+        waiting = []
+        for job in jobs:
+            mine = groups.get(job[1:])
+            if mine is None:
+                mine = groups[job[1:]] = _Alike(self._as_now(job), self._left, turn)
+            first, second = mine.best()
+            if first < 0:
+                waiting.append(job)
+                continue
+            self._left[first] = self._left[first].less(job)
+            for group in groups.values():
+                group.changed(first, self._left[first])
+            self._take(job, self._left[first].site, groups.values())
+            choice = Choice(self._left[first].target, self._left[second].target if second >= 0 else "")
+            self.released.setdefault(choice, []).append(job.id)
+        return waiting
+
+    def _as_now(self, job: Candidate) -> Candidate:
+        known = None if job.spread is None else self._spread.get(job.spread.workflow)
+        return job if known is None else job._replace(spread=known)
+
+    def _take(self, job: Candidate, site: str, groups: Iterable["_Alike"]) -> None:
+        """A workflow that may not be everywhere has come to a site: it may bar others to all its jobs."""
+        if job.spread is None or job.spread.most is None:
+            return
+        spread = self._spread.get(job.spread.workflow, job.spread)
+        if site not in spread.used:
+            spread = self._spread[spread.workflow] = spread.at(site)
+            for group in groups:
+                group.spreads(spread, self._left)
 
 
 class _Alike:
     """Jobs that differ in nothing that matters here, and what each place is worth for the next of them."""
 
-    def __init__(self, job: Candidate, places: Sequence[Place]) -> None:
+    def __init__(self, job: Candidate, places: Sequence[Place], turn: Order) -> None:
         self._job = job
-        self._worth = [place.room(job) * place.score for place in places]
+        self._turn = turn
+        self._worth = [self._value(place) for place in places]
+
+    def _value(self, place: Place) -> float:
+        return place.room(self._job) * place.score if place.order(self._job) <= self._turn else 0.0
 
     def best(self) -> tuple[int, int]:
         """Return the numbers of the best place and of the second best; -1 = none."""
@@ -126,14 +194,23 @@ class _Alike:
         return first, second
 
     def changed(self, number: int, place: Place) -> None:
-        """A place has less room."""
+        """A place has less room; who may be there has not changed."""
         if self._worth[number]:
-            self._worth[number] = place.room(self._job) * place.score
+            self._worth[number] = place.fits(self._job) * place.score
+
+    def spreads(self, spread: Spread, places: Sequence[Place]) -> None:
+        """A workflow has come to a further site."""
+        if self._job.spread is not None and self._job.spread.workflow == spread.workflow:
+            self._job = self._job._replace(spread=spread)
+            self._worth = [self._value(place) for place in places]
 
 
 def room_for(job: Candidate, places: Iterable[Place]) -> int:
     """Return how many jobs like this one could be released now."""
-    return sum(place.room(job) for place in places)
+    rooms: Counter[str] = Counter()
+    for place in places:
+        rooms[place.site] += place.room(job)
+    return sum(rooms.values()) if job.spread is None or job.pinned is not None else job.spread.most_of(rooms)
 
 
 def shunning(job: Candidate, avoid: str, places: Iterable[Place]) -> Candidate:
@@ -182,12 +259,24 @@ def _wait_reason(job: Candidate, places: Iterable[Place]) -> str:
     wanted = [place for place in equipped if place.wanted_by(job)]
     if not wanted:
         return f"site-test: {_names(equipped)} in test, only workflows that name the site run there"
-    if all(place.free.get(job.type, 0) <= 0 for place in wanted):
-        return f"no-slot: {_names(wanted)} full for {job.type} jobs"
-    probing = [place for place in wanted if place.jobs is not None]
-    if len(probing) == len(wanted):
+    meant = [place for place in wanted if place.meant_for(job)]
+    if not meant:
+        groups = ", ".join(sorted(frozenset[str]().union(*(place.groups for place in wanted))))
+        return f"group: {_names(wanted)} only for {groups}; its workflow is of {job.group or 'no group'}"
+    beyond = [place for place in meant if not place.within(job) and place.fits(job)]
+    if beyond and job.spread is not None:
+        return f"spread: {job.spread.words}; {_names(beyond)} beyond that {'has' if len(beyond) == 1 else 'have'} room"
+    return _full(job, meant)
+
+
+def _full(job: Candidate, places: Sequence[Place]) -> str:
+    """Say what is used up at places that are open to the job."""
+    if all(place.free.get(job.type, 0) <= 0 for place in places):
+        return f"no-slot: {_names(places)} full for {job.type} jobs"
+    probing = [place for place in places if place.jobs is not None]
+    if len(probing) == len(places):
         return f"breaker-open: {_names(probing)} under probation, the probes are under way"
-    return f"quota: {job.cores} cores and {job.memory_mb} MB are not free at {_names(wanted)}"
+    return f"quota: {job.cores} cores and {job.memory_mb} MB are not free at {_names(places)}"
 
 
 def _names(places: Sequence[Place]) -> str:

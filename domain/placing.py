@@ -31,7 +31,8 @@ class Sight(NamedTuple):
     """What is known of a target. `off`: the configuration gives it no work; `open_s`: its breaker, or its site's, is open for
     so long, for the reason `evidence`; `probes`: how many jobs may go there while a breaker is half-open; `poor`: the record
     of its site is below the cut-off; `behind`: the stage that has to catch up; `releases`: the software there, if known;
-    `silent`: it has not said for long how its jobs are."""
+    `silent`: it has not said for long how its jobs are; `groups`: those it is meant for, `fillers`: and others may come;
+    `leaving`: it is out of the configuration and runs empty."""
 
     target: str
     site: str
@@ -48,6 +49,9 @@ class Sight(NamedTuple):
     score: float = 1.0
     releases: frozenset[str] | None = None
     silent: str = ""
+    groups: frozenset[str] = frozenset()
+    fillers: bool = False
+    leaving: bool = False
 
 
 def judge(sight: Sight, controls: Sequence[Control]) -> Place:
@@ -55,6 +59,9 @@ def judge(sight: Sight, controls: Sequence[Control]) -> Place:
     mode, words = mode_of(controls, sight.site)
     shut = _shut(sight, controls)
     drained = {kind: f"site-{_word(mode)}: {sight.site} is in {mode} ({words})" for kind in DRAINED[mode]}
+    if sight.leaving:
+        gone = f"site-drained: {sight.target} is out of the configuration, what is there goes on"
+        drained = {JobType.PROCESSING: gone, **drained}
     return Place(
         target=sight.target,
         site=sight.site,
@@ -66,6 +73,8 @@ def judge(sight: Sight, controls: Sequence[Control]) -> Place:
         picky=mode is Mode.TEST,
         score=sight.score,
         releases=sight.releases,
+        groups=sight.groups,
+        fillers=sight.fillers,
     )
 
 
@@ -102,6 +111,8 @@ UNBLOCKS: dict[str, str] = {
     "no-site": "a target at one of its sites in the configuration",
     "no-data": "a target at that site in the configuration",
     "target-silent": "an answer of the target",
+    "spread": "the end of its jobs and merges at one of these sites, or a higher `max_sites`: `workflow change`",
+    "group": "a target for its group, or `fillers = true` there",
     "no-release": "that software at one of these sites, and the word of the feed that it is there",
     "site-off": "`enabled = true` there in the configuration",
     "site-down": "`site enabled`, or the end of the mode's time",
@@ -122,6 +133,7 @@ BY_PERSON = frozenset(
         "no-site",
         "no-data",
         "no-release",
+        "group",
         "site-off",
         "site-down",
         "site-drained",

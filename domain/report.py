@@ -53,10 +53,14 @@ class OutputReport(_Record, frozen=True, kw_only=True):
 
 
 class KeptReport(_Record, frozen=True, kw_only=True):
-    """A file that was staged out aside, to be looked at and never registered; `problem`: why it is not there."""
+    """A file that was staged out aside, to be looked at and never registered; `problem`: why it is not there.
+
+    `site`: whose storage has it, if not that of the job's own site.
+    """
 
     lfn: str
     pfn: str = ""
+    site: str = ""
     size: Count = 0
     adler32: str = ""
     sha256: str = ""

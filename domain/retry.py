@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from domain.backoff import PAUSE, longest
+from domain.backoff import CURVES, PAUSE, Curve, Failed, longest
 from domain.job import JobType
 from domain.rules import Action, Blame, Rule
 from domain.spec import BackOff, Retry
@@ -71,6 +71,7 @@ def decide(
     jitter: float,
     others: Sequence[str] = (),
     targets: Sequence[str] = (),
+    curves: Mapping[str, Curve] = CURVES,
 ) -> Verdict:
     """Return what follows, given all attempts so far, oldest first; the last one has just failed.
 
@@ -78,7 +79,7 @@ def decide(
     the delay in [0, the curve's] (full jitter). What only time mends, such as a full storage element, waits between half
     the cap and all of it from the first time on. `others` are sites where the job may run, besides the one where it
     failed: what is the site's fault goes at once to one where it has not failed for that reason yet. `targets` are all where
-    it may be submitted.
+    it may be submitted, `curves` the back-offs by name.
     """
     last = tried[-1]
     rule, blame = last.rule, last.rule.blame
@@ -100,7 +101,8 @@ def decide(
     failed_at = {one.site for one in tried if one.rule.blame in ELSEWHERE}
     if blame in ELSEWHERE and set(others) - failed_at:
         return Again(0.0, f"{told}; next at another site than {last.site}", elsewhere=True)
-    return _later(rule, spent, retry.curve(blame, kind), jitter, told)
+    failed = Failed(spent, blame, kind, rule.name, last.code, last.site, last.node)
+    return _later(rule, failed, retry.curve(blame, kind), jitter, told, curves)
 
 
 def _allowed(blame: Blame, kind: JobType, retry: Retry) -> int:
@@ -110,12 +112,24 @@ def _allowed(blame: Blame, kind: JobType, retry: Retry) -> int:
     return retry.site if use is Blame.SITE else retry.infrastructure
 
 
-def _later(rule: Rule, spent: int, curve: BackOff, jitter: float, told: str) -> Verdict:
+def _later(
+    rule: Rule, failed: Failed, wanted: BackOff, jitter: float, told: str, curves: Mapping[str, Curve]
+) -> Verdict:
     if rule.action is Action.WAIT:
-        return Again(curve.cap_s * (1.0 + jitter) / 2.0, told)
-    if curve.curve == PAUSE:
+        return Again(wanted.cap_s * (1.0 + jitter) / 2.0, told)
+    if wanted.curve == PAUSE:
         return Pause(f"{told}: its back-off says that a person decides")
-    return Again(longest(curve.curve, spent, curve.base_s, curve.cap_s) * jitter, told)
+    try:
+        longest_s = longest(curves[wanted.curve], failed, wanted.base_s, wanted.cap_s)
+    except Exception as error:  # somebody else's curve: a job waits all the same, and says why so long
+        longest_s = longest(CURVES["exponential"], failed, wanted.base_s, wanted.cap_s)
+        told += f"; back-off {wanted.curve} cannot be used ({type(error).__name__}: {error}), exponential instead"
+    return Again(longest_s * jitter, told[:500])
+
+
+def _doubling(n: int, retry: Retry, jitter: float) -> float:
+    """Return the pause after the n-th fault in a row, none after the first."""
+    return 0.0 if n == 1 else longest(CURVES["exponential"], Failed(n - 1), retry.base_s, retry.cap_s) * jitter
 
 
 def _refused(tried: Sequence[Tried], retry: Retry, jitter: float, targets: Sequence[str]) -> Verdict:
@@ -130,8 +144,7 @@ def _refused(tried: Sequence[Tried], retry: Retry, jitter: float, targets: Seque
     told = f"{last.rule.name} (exit code {last.code}): {last.target or last.site} says: {last.text}"
     if times > retry.site or all(refusals[target] >= times for target in targets):
         return Pause(f"{told[:380]}; no other target has taken it: raise that limit, or let it ask for less")
-    delay = 0.0 if times == 1 else longest("exponential", times - 1, retry.base_s, retry.cap_s) * jitter
-    return Again(delay, f"{told[:400]}; next at another target", elsewhere=True)
+    return Again(_doubling(times, retry, jitter), f"{told[:400]}; next at another target", elsewhere=True)
 
 
 def _our_own(tried: Sequence[Tried], retry: Retry, jitter: float) -> Verdict:
@@ -140,5 +153,4 @@ def _our_own(tried: Sequence[Tried], retry: Retry, jitter: float) -> Verdict:
     row = len(list(takewhile(lambda one: one.rule.blame is Blame.AGENT, reversed(tried))))
     if row >= OUR_FAULTS:
         return GiveUp(f"{last.rule.name} (exit code {last.code}), {row} times in a row")
-    delay = 0.0 if row == 1 else longest("exponential", row - 1, retry.base_s, retry.cap_s) * jitter
-    return Again(delay, f"{last.rule.name}: our own fault, no allowance used")
+    return Again(_doubling(row, retry, jitter), f"{last.rule.name}: our own fault, no allowance used")

@@ -3,7 +3,6 @@
 Rules of the configuration stand before the built-in ones. The numbers of the codes are in domain/exit_codes.py.
 """
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from domain import exit_codes as x
+from domain import expression
 from domain.job import JobType
 from domain.types import looked_at
 
@@ -84,10 +84,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not (self.codes or self.signals or self.said or self.text):
             raise ValueError("codes, signals, said or text expected: a rule that names none matches everything")
         for name in ("said", "text"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
-                raise ValueError(f"{name} is no regular expression: {error}") from None
+            if given := getattr(self, name):
+                expression.check(name, given)
         for low, high in ranges(self.codes):
             if low > high:
                 raise ValueError(f"codes: {low}-{high} runs backwards")
@@ -105,6 +103,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return sorted({*given, *(x.SIGNALLED + signal for signal in self.signals)})
 
 
+class BuiltIn(Rule, frozen=True, kw_only=True):
+    """One of ours: its expressions are tried by the tests, not at each start."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
 class Evidence(NamedTuple):
     """What is known of a failed attempt: exit code, message, end of its log, the batch system's own word, type of job."""
 
@@ -116,7 +121,7 @@ class Evidence(NamedTuple):
 
 
 def _rule(codes: int | str, name: str, blame: Blame, action: Action = Action.RETRY) -> Rule:
-    return Rule(name=name, codes=str(codes), blame=blame, action=action)
+    return BuiltIn(name=name, codes=str(codes), blame=blame, action=action)
 
 
 TOO_MUCH = (
@@ -132,8 +137,8 @@ BUILT_IN: tuple[Rule, ...] = (
     _rule(x.SPEC_INVALID, "job specification unreadable", B.AGENT),
     _rule(x.SANDBOX_MISSING, "sandbox missing or damaged", B.AGENT),
     _rule(x.NEVER_SUBMITTED, "the batch system never had it", B.AGENT),
-    Rule(name="more than the target gives", codes=str(x.SUBMIT_REFUSED), text=TOO_MUCH,
-         blame=B.NOBODY, action=A.ELSEWHERE),
+    BuiltIn(name="more than the target gives", codes=str(x.SUBMIT_REFUSED), text=TOO_MUCH,
+            blame=B.NOBODY, action=A.ELSEWHERE),
     _rule(x.SUBMIT_REFUSED, "refused by the batch system", B.SITE),
     _rule(f"{x.EXECUTABLE_NOT_FOUND}-{x.NOT_EXECUTABLE}", "program not found or not executable", B.SITE),
     _rule(x.STAGE_OUT, "stage-out failed", B.SITE),
@@ -141,9 +146,10 @@ BUILT_IN: tuple[Rule, ...] = (
     _rule(x.NODE_DISK_FULL, "disk of the node is full", B.NODE),
     _rule(x.INPUT_UNREADABLE, "input missing or damaged", B.SITE),
     _rule(f"{x.REPORT_UNREADABLE}-{x.REPORT_NEVER_UPDATED}", "report unreadable", B.INFRASTRUCTURE),
-    Rule(name="the node failed", codes=f"{x.REPORT_MISSING}, {x.RUNTIME_KILLED}",
-         said="NODE_FAIL|BOOT_FAIL|LAUNCH_FAILED", blame=B.NODE),
-    Rule(name="preempted", codes=f"{x.REPORT_MISSING}, {x.RUNTIME_KILLED}", said="PREEMPTED|REVOKED", blame=B.NOBODY),
+    BuiltIn(name="the node failed", codes=f"{x.REPORT_MISSING}, {x.RUNTIME_KILLED}",
+            said="NODE_FAIL|BOOT_FAIL|LAUNCH_FAILED", blame=B.NODE),
+    BuiltIn(name="preempted", codes=f"{x.REPORT_MISSING}, {x.RUNTIME_KILLED}",
+            said="PREEMPTED|REVOKED", blame=B.NOBODY),
     _rule(x.REPORT_MISSING, "report missing", B.INFRASTRUCTURE),
     _rule(x.RUNTIME_KILLED, "the job was killed from outside", B.INFRASTRUCTURE),
     _rule(x.RUNTIME_FAILED, "the worker runtime itself failed", B.INFRASTRUCTURE),
@@ -160,8 +166,8 @@ BUILT_IN: tuple[Rule, ...] = (
     _rule(x.CONTROL_POINT, "a control point of the steps ended the job", B.PAYLOAD),
     _rule(x.EVENTS_DIFFER, "the output does not hold the events it should", B.PAYLOAD),
     _rule(x.CANCELLED, "cancelled on command", B.AGENT, A.FAIL),
-    Rule(name="payload killed (SIGKILL)", signals=(9,), blame=B.INFRASTRUCTURE),
-    Rule(name="payload terminated (SIGTERM)", signals=(15,), blame=B.INFRASTRUCTURE),
+    BuiltIn(name="payload killed (SIGKILL)", signals=(9,), blame=B.INFRASTRUCTURE),
+    BuiltIn(name="payload terminated (SIGTERM)", signals=(15,), blame=B.INFRASTRUCTURE),
     _rule("1-255", "payload failed", B.PAYLOAD),
 )  # fmt: skip
 UNKNOWN = _rule(0, "unknown exit code", B.PAYLOAD)
@@ -176,7 +182,6 @@ class RuleBook:
         self.own = tuple(own)
         self.rules = (*self.own, *BUILT_IN)
         self._by_name = {rule.name: rule for rule in reversed((*self.rules, UNKNOWN))}
-        self._expressions = {text: re.compile(text) for rule in self.rules for text in (rule.said, rule.text) if text}
 
     def classify(self, evidence: Evidence) -> Rule:
         """Return the first rule that matches, or UNKNOWN."""
@@ -198,10 +203,9 @@ class RuleBook:
                 return False
         if rule.types and seen.type not in rule.types:
             return False
-        if rule.said and not self._expressions[rule.said].search(seen.said):
+        if rule.said and not expression.compiled(rule.said)(seen.said):
             return False
-        shown = f"{seen.text}\n{seen.log[-TEXT_END:]}"
-        return not rule.text or self._expressions[rule.text].search(shown) is not None
+        return not rule.text or bool(expression.compiled(rule.text)(f"{seen.text}\n{seen.log[-TEXT_END:]}"))
 
 
 _ranges = cache(ranges)

@@ -92,10 +92,11 @@ Cause = Literal[
 
 
 class BackOff(_Table, frozen=True, kw_only=True):
-    """How long to wait before the next attempt: a curve of domain/backoff.py over the failures so far of the same blame, from
-    `base_s` up to `cap_s` seconds; `pause`: until a person retries it."""
+    """How long to wait before the next attempt: a curve over the failures so far of the same blame, from `base_s` up to `cap_s`
+    seconds. The `curve` is fixed, linear, squared, exponential, one that the agent brings (its errors.curves), or pause: until a
+    person retries it."""
 
-    curve: Literal["fixed", "linear", "squared", "exponential", "pause"] = "exponential"
+    curve: Name = "exponential"
     base_s: Annotated[float, Meta(ge=0)] = 60.0
     cap_s: Annotated[float, Meta(ge=0)] = 3600.0
 
@@ -140,10 +141,12 @@ class Hook(StrEnum):
 class WorkflowSpec(_Table, frozen=True, kw_only=True):
     """What is to be produced, from how many events, by which programs, and where it goes.
 
-    `keep_logs`: each job's log and report are kept at the site as an archive (PA-324). `keep_failed`: what a failed job
-    made is kept apart and never registered (PA-322). `stage_out`: sites whose storage takes the outputs, one after the other,
-    in place of that of the job's own site and its fall-backs. `releases`: tags of the software that processing jobs need; they go
-    where a feed says that it is there, or where none says anything (PA-212).
+    `keep_logs`: each job's log and report are kept at the site as an archive (PA-324); unset: as the agent says. `keep_failed`:
+    what a failed job made is kept apart and never registered (PA-322). `stage_out`: sites whose storage takes the outputs, one
+    after the other, in place of that of the job's own site and its fall-backs. `releases`: tags of the software that
+    processing jobs need; they go where a feed says that it is there, or where none says anything (PA-212). `max_sites`: at so
+    many sites at once it may have jobs, or outputs that wait for their merge. `group`: whose work it is, for sites that are
+    meant for some groups (PA-210).
     """
 
     schema: Literal[1] = 1
@@ -158,6 +161,8 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     category: Literal["mc", "data", "relval"] = "mc"
     era: Name = "Run1"
     sites: list[str] = []
+    max_sites: Positive | None = None
+    group: Name | None = None
     releases: list[Name] = []
     files: list[str] = []
     deliver_to: list[str] = []
@@ -169,7 +174,7 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     retry: Retry = Retry()
     stuck: dict[JobType, Stuck] = {}
     hooks: dict[Hook, str] = {}
-    keep_logs: bool = False
+    keep_logs: bool | None = None
     keep_failed: bool = False
 
     def __post_init__(self) -> None:

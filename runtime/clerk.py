@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List
 from runtime import report
 from runtime.glimpse import glimpse
 from runtime.site_spool import HEARTBEAT, LOG, VOID, VOID_KEPT_S, SiteSpool, read
+from runtime.trimming import trim
 
 FETCH_BYTES = 6 * 1024 * 1024
 """Reports of more than so many bytes wait for the next call: the channel carries 16 MiB."""
@@ -46,6 +47,7 @@ class Clerk(object):
             "cancel": self.cancel,
             "fetch": self.fetch,
             "watch": self.watch,
+            "trim": self.trim,
             "clean": self.clean,
         }
         return doings[self.request["do"]]()
@@ -107,9 +109,11 @@ class Clerk(object):
         return {"tokens": records, "answers": answers}
 
     def fence(self) -> Record:
-        """See to it that these never run; return who runs those that do."""
+        """See to it that these never run; return who runs those that do. One without a directory gets one: it was cleaned up
+        before this late request came, or its submission is later still."""
         running = {}
         for token in self.request["tokens"]:
+            self.where.begin(token)
             if not self.where.claim(token, VOID):
                 running[token] = self.where.runner(token)
         return {"running": running}
@@ -181,6 +185,12 @@ class Clerk(object):
             if self.where.runner(token) not in (None, VOID) and not self.where.ended(token):
                 shown[token] = glimpse(self.where.job(token), tail, HEARTBEAT, LOG)
         return {"shown": shown}
+
+    def trim(self) -> Record:
+        """Empty what ended attempts left of more than `most` bytes; return the bytes freed by token."""
+        ended = [token for token in self.request["tokens"] if self.where.ended(token)]
+        freed = {token: trim(self.where.job(token), int(self.request["most"])) for token in ended}
+        return {"freed": {token: count for token, count in freed.items() if count}}
 
     def clean(self) -> Record:
         """Remove what ended attempts left, and what the agent knows to be over (`over`)."""

@@ -10,6 +10,7 @@ cancel  {waiting: [token], running: {TOKEN: pilot}}       ends those that no pil
 judge   {dead: [pilot], tokens}                           ends the attempts that dead pilots had claimed
 read    {places: [[writer, start, length]], files: [[batch, token]]}   reports, in order
 watch   {attempts: [[batch, token]], tail: bytes}         what runtime/glimpse.py sees of each
+trim    {attempts: [[batch, token]], most: bytes}         empties directories of more; bytes freed, in order
 clean   {attempts: [[batch, token]], batches, writers}    removes what attempts left; submissions and journals nobody needs
 """
 
@@ -24,6 +25,7 @@ from runtime import recovery, shared, spool
 from runtime.attempt import remove
 from runtime.glimpse import glimpse
 from runtime.shared import CANCELLED, VOID, Shared
+from runtime.trimming import trim
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of journals in one answer; the next one goes on from there."""
@@ -171,6 +173,11 @@ def _watch(where: Shared, question: Answer) -> Answer:
     return {"shown": [glimpse(where.job(batch, token), tail) for batch, token in question["attempts"]]}
 
 
+def _trim(where: Shared, question: Answer) -> Answer:
+    most = int(question["most"])
+    return {"freed": [trim(where.job(batch, token), most) for batch, token in question["attempts"]]}
+
+
 def _text(path: str) -> Optional[str]:
     try:
         with open(path, "rb") as source:
@@ -237,5 +244,6 @@ _VERBS: Dict[str, Callable[[Shared, Answer], Answer]] = {
     "judge": _judge,
     "read": _read,
     "watch": _watch,
+    "trim": _trim,
     "clean": _clean,
 }

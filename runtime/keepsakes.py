@@ -54,7 +54,10 @@ def store_fail(report: Dict[str, Any], what: Dict[str, Any], output: str) -> Non
 def _send(token: str, source: str, lfn: str, rules: List[Dict[str, Any]]) -> Dict[str, Any]:
     placed = StageOut(token, [], _accept, tries=1).run(source, lfn, rules)
     digest = placed.digest
-    return {"lfn": lfn, "pfn": placed.pfn, "size": digest.size, "adler32": digest.adler32, "sha256": digest.sha256}
+    kept = {"lfn": lfn, "pfn": placed.pfn, "size": digest.size, "adler32": digest.adler32, "sha256": digest.sha256}
+    if placed.site:
+        kept["site"] = placed.site
+    return kept
 
 
 def _accept(_: Digest) -> None:

@@ -251,17 +251,6 @@ def long_at(connection: sa.Connection, target: str, state: JobState, before: flo
     ]
 
 
-def still_ending(connection: sa.Connection) -> dict[str, int]:
-    """Return how many attempts that were killed or given up may still be at each target: it has not confirmed their end."""
-    where = (attempt.c.live.is_(None), attempt.c.cleaned.is_(None), attempt.c.outcome.in_(MAY_RUN))
-    found = {}
-    for target in {row.target for row in counters.sums(connection, counters.ATTEMPT, ("target",))}:
-        query = sa.select(sa.func.count()).where(attempt.c.target == target, *where)
-        if number := connection.execute(query).scalar_one():
-            found[target] = int(number)
-    return found
-
-
 def outcomes(connection: sa.Connection) -> dict[str, dict[str, int]]:
     """Return how many closed attempts each target has by outcome."""
     found: dict[str, dict[str, int]] = {}
@@ -289,6 +278,20 @@ def left_behind(connection: sa.Connection, target: str, limit: int, participants
     for token, outcome in connection.execute(_left(tuple(participants)), {"at": target, "most": limit}):
         (found.killed if outcome in MAY_RUN else found.ended).append(token)
     return found
+
+
+def held_back(connection: sa.Connection, target: str, limit: int, participants: Sequence[str]) -> list[str]:
+    """Return tokens of the newest failed attempts whose directories stay for a participant that has still to look at them."""
+    if not participants:
+        return []
+    return list(connection.execute(_held_back(tuple(participants)), {"at": target, "most": limit}).scalars())
+
+
+@cache
+def _held_back(participants: tuple[str, ...]) -> sa.Select[Any]:
+    where = (attempt.c.target == sa.bindparam("at"), attempt.c.live.is_(None), attempt.c.cleaned.is_(None))
+    waits = (attempt.c.outcome == "failed", ~sa.and_(*barriers.passed(participants)))
+    return sa.select(attempt.c.token).where(*where, *waits).order_by(attempt.c.id.desc()).limit(sa.bindparam("most"))
 
 
 @cache

@@ -1,11 +1,14 @@
 """Many rows with one statement, by the driver's own bulk call.
 
 SQLAlchemy prepares the parameters of each row anew; in the bench of a job's life this was the largest single cost of
-writing. The statement is compiled once; the rows go to the driver as they are.
+writing. The statement is compiled once; the rows go to the driver as they are, many in one step.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -14,13 +17,46 @@ import sqlalchemy as sa
 Row = dict[str, Any]
 CHUNK = 5000
 """Most rows that go to a server in one statement: a log of 2 kB each stays below max_allowed_packet."""
+PORTIONS = (256, 64, 16, 4, 1)
+"""Rows that go to SQLite in one statement: few texts, which it keeps compiled, and few steps for any number."""
+_MARKS = re.compile(r"(?<=VALUES )(\([?, ]+\))")
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert rows that all have the same columns; values must be plain (no SQL expressions)."""
     if rows:
-        statement, names = _insert(table, tuple(rows[0]), connection.dialect)
-        connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+        run(connection, _insert(table, tuple(rows[0]), connection.dialect), rows)
+
+
+def run(connection: sa.Connection, made: tuple[str, Sequence[str]], rows: Sequence[Row]) -> None:
+    """Run a statement, made with the names of its parameters in their order, for all rows."""
+    statement, names = made
+    values = map(itemgetter(*names), rows) if len(names) > 1 else ((row[names[0]],) for row in rows)
+    run_all(connection, statement, list(values))
+
+
+def run_all(connection: sa.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement with `VALUES (...)` for rows of its parameters.
+
+    The driver of SQLite would run it row by row and give the interpreter away at each; the drivers of MySQL write the
+    rows out themselves.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(statement, list(rows))
+        return
+    done = 0
+    for size in PORTIONS:
+        while len(rows) - done >= size:
+            portion = chain.from_iterable(rows[done : done + size])
+            connection.exec_driver_sql(_several(statement, size), tuple(portion))
+            done += size
+
+
+@cache
+def _several(statement: str, number: int) -> str:
+    """Return the statement for a number of rows."""
+    head, marks, tail = _MARKS.split(statement, maxsplit=1)
+    return head + ", ".join([marks] * number) + tail
 
 
 def update_live(connection: sa.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
@@ -28,8 +64,7 @@ def update_live(connection: sa.Connection, columns: Sequence[str], rows: Sequenc
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        statement, names = _update_live(tuple(columns), connection.dialect)
-        connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+        run(connection, (_update_live(tuple(columns)), ("owner", *columns)), rows)
         return
     for start in range(0, len(rows), CHUNK):
         given = [[row["owner"], *(row[name] for name in columns)] for row in rows[start : start + CHUNK]]
@@ -62,8 +97,7 @@ def adding(
 def put(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: Sequence[Row]) -> None:
     """Make rows, or replace those with their keys; each row has all columns."""
     if rows:
-        statement, names = _putting(table, tuple(key), connection.dialect)
-        connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+        run(connection, _putting(table, tuple(key), connection.dialect), rows)
 
 
 @cache
@@ -78,13 +112,14 @@ def _insert(table: sa.Table, columns: tuple[str, ...], dialect: sa.Dialect) -> t
 
 
 @cache
-def _update_live(columns: tuple[str, ...], dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
-    from storage.schema import attempt
-
-    where = (attempt.c.job_id == sa.bindparam("owner"), attempt.c.live == sa.literal_column("1"))
-    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
-    statement, names = _compiled(attempt.update().where(*where).values(values), dialect)
-    return statement, tuple(name.removeprefix("new_") for name in names)
+def _update_live(columns: tuple[str, ...]) -> str:
+    """https://sqlite.org/lang_update.html#upfrom (SQLite 3.33)"""
+    given = [f"v{n}" for n in range(len(columns))]
+    changes = ", ".join(f"{name} = given.{value}" for name, value in zip(columns, given, strict=True))
+    return (
+        f"WITH given (owner, {', '.join(given)}) AS (VALUES ({', '.join('?' * (len(given) + 1))}))"  # noqa: S608
+        f" UPDATE attempt SET {changes} FROM given WHERE attempt.job_id = given.owner AND attempt.live = 1"
+    )
 
 
 @cache

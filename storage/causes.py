@@ -48,8 +48,7 @@ def note(tx: Tx, outcome: str, failures: Mapping[int, tuple[int, str, Rule]]) ->
         | {"first_at": tx.now, "last_at": tx.now}
         for key, (count, newest, rule) in sorted(found.items(), key=lambda one: one[0])
     ]
-    statement, names = _adding(tx.connection.dialect)
-    tx.connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+    bulk.run(tx.connection, _adding(tx.connection.dialect), rows)
 
 
 @cache

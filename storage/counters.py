@@ -132,7 +132,7 @@ def book(connection: sa.Connection, changes: Sums) -> None:
     """Add the changes up in the table."""
     rows = [(entity, *place, *sums) for (entity, place), sums in sorted(changes.items()) if any(sums)]
     if rows:
-        connection.exec_driver_sql(_adding(connection.dialect), rows)
+        bulk.run_all(connection, _adding(connection.dialect), rows)
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from domain.events import Event, decode
+from domain.events import BESIDE, Event, decode
 from storage import schema
 from storage.baseline import reached
 from storage.engine import among
@@ -203,6 +203,7 @@ def drop(tx: Tx, parked_ids: list[int]) -> list[int]:
 
 def history(connection: sa.Connection, entity: str, item: int) -> list[Logged]:
     """Return every fact that moved one item, oldest first."""
-    query = sa.select(*_LOGGED).where(event.c.entity == entity, event.c.low <= item, event.c.high >= item)
+    told = event.c.entity.in_([entity, BESIDE.get(entity, entity)])
+    query = sa.select(*_LOGGED).where(told, event.c.low <= item, event.c.high >= item)
     facts = (_logged(row) for row in connection.execute(query.order_by(event.c.id)))
     return [logged for logged in facts if item in logged.fact.ids]

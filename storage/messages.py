@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from domain.events import Published, all_events
+from domain.events import BESIDE, Published, SettingsChanged, all_events
 from storage import schema
 from storage.baseline import of_item
 from storage.engine import among
@@ -124,16 +124,18 @@ def _pairs(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[str, 
 
 def history(connection: sa.Connection, entity: str, item: int) -> HistoryView:
     """Return all that moved one item. Raises Unknown for a kind of item that does not exist, or an item that never did."""
-    machines = {machine.entity: machine for machine, _ in MACHINES}
-    if entity not in machines:
-        raise unknown("kind of item", entity, sorted(machines))
-    query = sa.select(event).where(event.c.entity == entity, event.c.low <= item, event.c.high >= item)
+    states = {machine.entity: [str(word) for word in machine.states] for machine, _ in MACHINES}
+    kinds = {*states, SettingsChanged.entity}
+    if entity not in kinds:
+        raise unknown("kind of item", entity, sorted(kinds))
+    told = event.c.entity.in_([entity, BESIDE.get(entity, entity)])
+    query = sa.select(event).where(told, event.c.low <= item, event.c.high >= item)
     facts = [
         _view(row)
         for row in connection.execute(query.order_by(event.c.id))
         if item in msgspec.json.decode(row.body, type=dict[str, Any]).get("ids", [])
     ]
-    past = of_item(connection, entity, ["absent", *(str(word) for word in machines[entity].states)], item)
+    past = of_item(connection, entity, ["absent", *states.get(entity, [])], item)
     if not facts and past is None:
         raise Unknown(f"there is no {entity} {item}")
     before = None if past is None else Past(state=past.state, moves=past.moves, until=past.until)

@@ -11,13 +11,14 @@ from config.site_settings import Site, Target
 from domain.breaker import Breaker, BreakerState, allowance, state_of
 from domain.controls import Control, Kind, Mode, Scope, about
 from domain.feed import shares
-from domain.job import AT_TARGET, JobState, JobType
+from domain.job import AT_TARGET, JobState, JobType, rank
 from domain.matching import Candidate, Place
 from domain.placing import Held, Limits, Sight, judge
 from domain.pressure import Backlog
 from domain.score import Standing, cut_off, score
-from domain.spec import WorkflowSpec
-from storage import breakers, controls, counters, heads, offers, schema, thresholds
+from domain.spread import Spread
+from storage import breakers, controls, counters, heads, leaving, offers, schema, thresholds
+from storage import spread as spreads
 from storage.offers import Offer
 from storage.thresholds import Grown
 from storage.workflows import Workflow
@@ -46,8 +47,8 @@ class Load(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Every target as the queue sees it, limits, grown thresholds and loads by name, what was said, breakers and records: all
-    at one instant."""
+    """Every target as the queue sees it, limits, grown thresholds and loads by name, what was said, breakers and records, the
+    sites that workflows use (None: that matters to nobody): all at one instant."""
 
     places: list[Place]
     controls: list[Control]
@@ -57,7 +58,15 @@ class Picture(NamedTuple):
     breakers: Mapping[breakers.Place, Breaker]
     record: Sums
     offers: Mapping[str, Offer]
+    used: Mapping[int, frozenset[str]] | None
     now: float
+
+    def spread(self, flow: Workflow) -> Spread | None:
+        """Return where a workflow is, as far as that decides anything."""
+        if self.used is None:
+            return None
+        most = flow.spec.max_sites
+        return Spread(0 if most is None else flow.id, self.used.get(flow.id, frozenset()), most)
 
     @property
     def opens_at(self) -> float | None:
@@ -94,7 +103,7 @@ def survey(
     """Look at every target that is configured; `known` are the workflows by id. `thrifty`: cores and memory are added up only
     where they are limited."""
     picture = _picture(connection, settings, known, now, record, thrifty=thrifty)
-    behind, blind = _behind(connection), _blind(connection)
+    behind, blind, gone = _behind(connection), _blind(connection), leaving.names(connection)
     for site, place in settings.sites.items():
         poor = _poor(settings, site, picture.record)
         slots = _slots(picture, site, place)
@@ -113,6 +122,9 @@ def survey(
                 behind=behind.get("") or behind.get(name, ""),
                 silent=blind.get(name, ""),
                 score=score(_standing(picture.record.get((site, name)), record.late.get((site, name)), place.cost)),
+                leaving=name in gone,
+                groups=frozenset(target.groups or place.groups),
+                fillers=target.fillers if target.groups else place.fillers,
             )
             picture.places.append(judge(sight, picture.controls))
     return picture
@@ -141,6 +153,7 @@ def _picture(
         breakers=breakers.load(connection),
         record=record.days,
         offers=offered,
+        used=spreads.matters(connection, settings, known),
         now=now,
     )
 
@@ -353,11 +366,21 @@ def mode(said: Iterable[Control], site: str) -> tuple[Mode, float | None]:
     return (Mode(row.value), row.since) if row else (Mode.ENABLED, None)
 
 
-def candidate(identity: int, kind: JobType, spec: WorkflowSpec, pinned: str | None) -> Candidate:
+def candidate(picture: Picture, identity: int, kind: JobType, flow: Workflow, pinned: str | None) -> Candidate:
     """Return a queued job of a workflow as it is matched."""
-    needs = spec.resources
-    software = frozenset(spec.releases if kind is JobType.PROCESSING else ())
-    return Candidate(identity, kind, frozenset(spec.sites), pinned, needs.cores, needs.memory_mb, releases=software)
+    spec = flow.spec
+    return Candidate(
+        identity,
+        kind,
+        frozenset(spec.sites),
+        pinned,
+        spec.resources.cores,
+        spec.resources.memory_mb,
+        releases=frozenset(spec.releases if kind is JobType.PROCESSING else ()),
+        rank=rank(kind, spec.priority),
+        group=spec.group or "",
+        spread=picture.spread(flow),
+    )
 
 
 def housed(settings: Settings, wanted: Iterable[str]) -> bool:

@@ -29,7 +29,8 @@ from domain.job import JobState, JobType
 from domain.matching import shunning, shut, wait_reason
 from domain.obstacles import fact_parked
 from domain.transfer import TransferState
-from storage import adjustments, counters, heads, schema, sites, views, workflows
+from storage import adjustments, counters, heads, leaving, schema, sites, views, workflows
+from storage.endings import endings
 from storage.views import FileView, JobRow, TransferView, Unknown
 from storage.workflows import Workflow
 
@@ -61,7 +62,7 @@ def why(connection: sa.Connection, subject: str, settings: Settings, now: float)
     """Explain `job:17` or `17`, `workflow:NAME` or NAME, `request:NAME`, `file:LFN`, `file:ID` or an LFN,
     `transfer:ID`, `site:NAME`; raise Unknown for what is not there."""
     kind, name = parse(subject)
-    look = _Look(connection, settings, now)
+    look = _Look(connection, leaving.beside(connection, settings), now)
     if kind == "job":
         return look.job(number(kind, name))
     if kind == "file":
@@ -152,6 +153,7 @@ class _Look:
             silent=self._silent(target),
             wall_s=owner.spec.resources.wall_s,
             output=self._output(row),
+            ending=", ".join(one.target for one in endings(self.connection, jobs=[row.id])),
             next_s=paces(self.settings, target),
         )
 
@@ -257,7 +259,9 @@ class _Look:
         )
         verdict = self._parked(explain_workflow(sight, self.now), "workflow", owner.id)
         exhausted = {"exhausted": view.jobs[JobState.EXHAUSTED]} if JobState.EXHAUSTED in view.jobs else {}
-        found = self._answer(f"workflow:{owner.name}", owner.state, owner.since, verdict, {**groups, **exhausted})
+        ended = sum(one.attempts for one in endings(self.connection, workflow_name=owner.name))
+        apart = exhausted | ({"ending": ended} if ended else {})
+        found = self._answer(f"workflow:{owner.name}", owner.state, owner.since, verdict, {**groups, **apart})
         return msgspec.structs.replace(found, target=owner.manager)
 
     def _groups(self, owner: Workflow) -> tuple[dict[str, int], dict[str, Verdict]]:
@@ -280,7 +284,7 @@ class _Look:
             return braked
         if hold := sites.held_request(self.picture.controls, owner):
             return f"held: request {owner.request} is held ({hold.words})"
-        places, one = self.picture.places, sites.candidate(identity, kind, owner.spec, pinned)
+        places, one = self.picture.places, sites.candidate(self.picture, identity, kind, owner, pinned)
         away = adjustments.avoiding(self.connection, [identity], self.now) if identity else {}
         return wait_reason(shunning(one, away[identity], places) if away else one, places)
 

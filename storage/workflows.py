@@ -104,7 +104,7 @@ def _workflow(row: sa.Row[*tuple[Any, ...]]) -> Workflow:
 
 @lru_cache(maxsize=1000)
 def _spec(text: str) -> WorkflowSpec:
-    """A specification never changes and is asked for with every batch of jobs."""
+    """A version of a specification never changes and is asked for with every batch of jobs."""
     return msgspec.json.decode(text, type=WorkflowSpec)
 
 

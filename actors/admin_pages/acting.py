@@ -7,9 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
-from actors.admin_pages.answers import ActorChanged, Done, LettersDone, Submitted
+from actors.admin_pages.answers import ActorChanged, Done, Killed, LettersDone, Submitted
 from actors.admin_pages.bodies import (
     MAX_SUBMISSION,
+    Chosen,
     Debug,
     Drainage,
     Hold,
@@ -39,7 +40,8 @@ from actors.messages import (
 )
 from config.faults import Faults
 from config.workflow_file import read_spec
-from storage import views
+from storage import views, workflows
+from storage.endings import endings
 
 log = logging.getLogger("prodagent.admin")
 
@@ -90,22 +92,44 @@ async def submit(desk: Desk, request: web.Request) -> Submitted:
 async def retry(desk: Desk, request: web.Request) -> Done:
     body = await receive(request, Retry)
     await _check_chosen(desk, body)
-    order = RetryJobs(jobs=body.jobs, workflow=body.workflow, who=who(request), dry_run=body.dry_run)
+    order = RetryJobs(
+        jobs=body.jobs,
+        workflow=body.workflow,
+        request=body.request,
+        code=body.code,
+        site=body.site,
+        archived=body.archived,
+        who=who(request),
+        dry_run=body.dry_run,
+    )
     return await _done(desk, request, body, "error", order)
 
 
-async def kill(desk: Desk, request: web.Request) -> Done:
+async def kill(desk: Desk, request: web.Request) -> Killed:
     body = await receive(request, Kill)
     await _check_chosen(desk, body)
-    order = KillJobs(jobs=body.jobs, workflow=body.workflow, reason=body.reason, who=who(request), dry_run=body.dry_run)
-    return await _done(desk, request, body, "error", order)
+    order = KillJobs(
+        jobs=body.jobs,
+        workflow=body.workflow,
+        request=body.request,
+        reason=body.reason,
+        who=who(request),
+        dry_run=body.dry_run,
+    )
+    done = await _done(desk, request, body, "error", order)
+    left = [] if done.dry_run else await desk.read(lambda c: endings(c, jobs=done.changed))
+    return Killed(changed=done.changed, dry_run=done.dry_run, ending=left)
 
 
-async def _check_chosen(desk: Desk, body: Retry) -> None:
-    if bool(body.jobs) == bool(body.workflow):
-        raise bad_value("jobs", body.jobs, "either jobs or a workflow, and one of them")
+async def _check_chosen(desk: Desk, body: Chosen) -> None:
+    if sum(map(bool, (body.jobs, body.workflow, body.request))) != 1:
+        raise bad_value("jobs", body.jobs, "either jobs or a workflow or a request, and one of them")
     if body.workflow:
         await desk.read(lambda c: views.status(c, desk.now, body.workflow))
+    elif body.request:
+        known = (await desk.read(workflows.load)).values()
+        if body.request not in {item.request for item in known}:
+            raise Refusal(404, "not_found", f"there is no request {body.request!r}")
     elif len(body.jobs) == 1:
         await desk.read(lambda c: views.one_job_row(c, body.jobs[0]))
 

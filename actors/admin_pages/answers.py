@@ -3,6 +3,7 @@
 import msgspec
 
 from domain.report import Heartbeat
+from storage.endings import Ending
 from storage.views import AlertView, AttemptView, Cause, LetterView, ParkedView, SiteJobs, Totals, WorkflowView
 from supervisors import ActorSnapshot
 from supervisors.snapshot import DeadLetterCount
@@ -28,7 +29,7 @@ class AgentView(_Answer, frozen=True, kw_only=True):
 
 
 class Status(_Answer, frozen=True, kw_only=True):
-    """Everything at a glance."""
+    """Everything at a glance. `ending`: what was killed or given up and its target has not confirmed yet."""
 
     agent: AgentView
     totals: Totals
@@ -36,6 +37,7 @@ class Status(_Answer, frozen=True, kw_only=True):
     sites: list[SiteJobs]
     alerts: list[AlertView]
     dead_letters: int
+    ending: list[Ending]
     troubled: list[str]
 
 
@@ -87,6 +89,12 @@ class Done(_Answer, frozen=True, kw_only=True):
 
     changed: list[int]
     dry_run: bool
+
+
+class Killed(Done, frozen=True, kw_only=True):
+    """The jobs that were ended, or would be. `ending`: of which of them targets have still to confirm it."""
+
+    ending: list[Ending] = []
 
 
 class ActorChanged(_Answer, frozen=True, kw_only=True):

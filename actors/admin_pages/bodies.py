@@ -37,15 +37,25 @@ class Submission(_Body, frozen=True, kw_only=True):
     sandbox: str = ""
 
 
-class Retry(_Body, frozen=True, kw_only=True):
-    """Jobs by id, or all that can be retried of a workflow."""
+class Chosen(_Body, frozen=True, kw_only=True):
+    """Jobs by id, or all of a workflow, or all of a request."""
 
     jobs: JobIds = []
     workflow: Text = ""
+    request: Text = ""
 
 
-class Kill(Retry, frozen=True, kw_only=True):
-    """Jobs by id, or all of a workflow."""
+class Retry(Chosen, frozen=True, kw_only=True):
+    """Of the jobs chosen, those whose last attempt ended with `code`, at `site`; `archived`: those that a failure archive is
+    left of, after a comparison of it with the books."""
+
+    code: Annotated[int, Meta(ge=0)] | None = None
+    site: Text = ""
+    archived: bool = False
+
+
+class Kill(Chosen, frozen=True, kw_only=True):
+    """Why."""
 
     reason: Text = "killed by an operator"
 

@@ -85,7 +85,8 @@ async def jobs(desk: Desk, request: web.Request, may_act: bool) -> str:
 async def job(desk: Desk, request: web.Request, may_act: bool) -> str:
     one = await reading.job(desk, request)
     found = await reading.explain(desk, f"job:{one.id}")
-    return _render("job.html", desk, request, may_act, job=one, found=found)
+    kept = await reading.job_archives(desk, request)
+    return _render("job.html", desk, request, may_act, job=one, found=found, kept=kept)
 
 
 async def files(desk: Desk, request: web.Request, may_act: bool) -> str:

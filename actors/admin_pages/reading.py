@@ -18,9 +18,11 @@ from domain.explain import OPERATOR
 from domain.file import FileKind, FileState
 from domain.job import JobState
 from domain.obstacles import owner_away
-from storage import views
+from storage import archives, views
 from storage import why as reasons
+from storage.archives import Kept
 from storage.backup import newest_at
+from storage.endings import Ending, endings
 from storage.engine import Connection
 from storage.views import DatasetView, FileRow, FileView, JobRow, JobView, WorkflowDetail, WorkflowView
 from storage.why import Explanation
@@ -62,13 +64,14 @@ def number(request: web.Request, what: str) -> int:
 
 async def status(desk: Desk, _request: web.Request) -> Status:
     now, snapshot, store = desk.now, desk.system.snapshot(), desk.world.store
-    flows, sites, alerts, dead = await desk.sum(
+    flows, sites, alerts, dead, ending = await desk.sum(
         "status",
         lambda c: (
             views.status(c, now),
             views.jobs_by_site(c),
             views.open_alerts(c),
             len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
+            endings(c),
         ),
     )
     agent = AgentView(
@@ -89,6 +92,7 @@ async def status(desk: Desk, _request: web.Request) -> Status:
         sites=sites,
         alerts=alerts,
         dead_letters=dead,
+        ending=ending,
         troubled=[actor.name for actor in snapshot.actors if actor.state not in WELL],
     )
 
@@ -109,6 +113,20 @@ async def jobs(desk: Desk, request: web.Request) -> list[JobRow]:
 
 async def job(desk: Desk, request: web.Request) -> JobView:
     return await desk.read(lambda c: views.one_job(c, number(request, "job")))
+
+
+async def job_archives(desk: Desk, request: web.Request) -> list[Kept]:
+    identity = number(request, "job")
+    return await desk.read(lambda c: (views.one_job_row(c, identity), archives.of_jobs(c, [identity]))[1])
+
+
+async def ending(desk: Desk, request: web.Request) -> list[Ending]:
+    name, owner = request.query.get("workflow", ""), request.query.get("request", "")
+    named = [word for word in request.query.get("jobs", "").split(",") if word]
+    if not all(word.isascii() and word.isdigit() and len(word) <= 18 for word in named):
+        raise bad_value("jobs", request.query["jobs"], "numbers of jobs, comma-separated")
+    ids = [int(word) for word in named] if named else None
+    return await desk.read(lambda c: endings(c, jobs=ids, workflow_name=name, request=owner))
 
 
 async def why(desk: Desk, request: web.Request) -> Explanation:

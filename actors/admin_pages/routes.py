@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from actors.admin_pages import acting, controlling, failing, log, moving, reading, tailing
+from actors.admin_pages import acting, changing, controlling, failing, log, moving, reading, tailing
 from actors.admin_pages.answers import (
     ActorChanged,
     Actors,
@@ -16,6 +16,7 @@ from actors.admin_pages.answers import (
     Done,
     Failures,
     JobLog,
+    Killed,
     LettersDone,
     Status,
     Submitted,
@@ -38,6 +39,8 @@ from actors.admin_pages.bodies import (
 from actors.admin_pages.controlling import ControlsDone, Say, Unsay
 from actors.admin_pages.desk import Desk
 from actors.messages import Draining
+from storage.archives import Kept
+from storage.endings import Ending
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
 from storage.nodes import NodeView
 from storage.views import (
@@ -53,6 +56,7 @@ from storage.views import (
     WorkflowView,
 )
 from storage.views.sites import ControlView, SiteView
+from storage.views.versions import VersionView
 from storage.why import Explanation
 from supervisors import ActorSnapshot
 
@@ -89,6 +93,8 @@ MESSAGES = {"type": "types, comma-separated", "sender": "who wrote them", "befor
 
 TRANSFERS = {"state": "states, comma-separated", **LIMIT}
 
+ENDING = {"jobs": "their numbers, comma-separated", "workflow": "its name", "request": "its name"}
+
 TAIL = {"bytes": "so much of the end, 1 to 1048576"}
 
 API = "/api/v1"
@@ -99,6 +105,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/jobs", reading.jobs, "Jobs, newest first", list[JobRow], query=JOBS),
     Route("GET", "/jobs/{id}", reading.job, "One job: attempts, inputs, files, history", JobView),
     Route("GET", "/jobs/{id}/log", tailing.job_log, "The end of a job's log, live while it runs", JobLog, query=TAIL),
+    Route("GET", "/jobs/{id}/archives", reading.job_archives, "What is kept of a job's attempts", list[Kept]),
+    Route("GET", "/ending", reading.ending, "What targets have still to end", list[Ending], query=ENDING),
     Route(
         "GET", "/why/{subject:.+}", reading.why, "What a job, workflow, file, transfer or site waits for", Explanation
     ),
@@ -126,12 +134,22 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/workflows", acting.submit, "Take on a workflow", Submitted, Submission),
     Route("POST", "/workflows/{name}/hold", acting.hold, "Release no more jobs of a workflow", Done, Hold),
     Route("POST", "/workflows/{name}/release", acting.release, "Release them again", Done, Hold),
+    Route("GET", "/workflows/{name}/versions", changing.versions, "Versions of a workflow", list[VersionView]),
+    Route(
+        "POST",
+        "/workflows/{name}/change",
+        changing.revise,
+        "Give a workflow a new version",
+        changing.RevisionDone,
+        changing.Revise,
+    ),
+    Route("POST", "/reload", changing.reload, "Read the configuration anew", changing.ReloadDone, Plain),
     Route("GET", "/nodes", failing.nodes, "Nodes that get no jobs", list[NodeView]),
     Route("POST", "/nodes/exclude", failing.exclude, "Give a node no jobs", failing.NodeChanged, failing.Exclude),
     Route("POST", "/nodes/allow", failing.allow, "Give it jobs again", failing.NodeChanged, failing.Allow),
     Route("POST", "/workflows/{name}/revert", failing.revert, "Forget what its jobs needed more of", Done, Plain),
     Route("POST", "/jobs/retry", acting.retry, "Reopen jobs, or end their back-off now", Done, Retry),
-    Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Done, Kill),
+    Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Killed, Kill),
     Route("POST", "/dead-letters/replay", acting.replay, "Hand dead letters out again", LettersDone, Letters),
     Route("POST", "/dead-letters/drop", acting.drop, "Forget dead letters for good", LettersDone, Letters),
     Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),

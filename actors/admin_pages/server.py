@@ -11,6 +11,7 @@ from aiohttp import web
 from actors.admin_pages import health, metrics, openapi, pages
 from actors.admin_pages.answers import Health
 from actors.admin_pages.desk import Desk
+from actors.admin_pages.door import Door
 from actors.admin_pages.guard import Guard
 from actors.admin_pages.refusal import Problem, ProblemAnswer, Refusal
 from actors.admin_pages.routes import API, ROUTES
@@ -30,31 +31,24 @@ HEADERS = {
 
 
 class Server:
-    """Listens from `start` to `stop`, which may be repeated."""
+    """Answers from `start` to `stop`, which may be repeated, who comes to the door."""
 
-    def __init__(self, desk: Desk, host: str, port: int) -> None:
+    def __init__(self, desk: Desk, door: Door) -> None:
         self._desk = desk
-        self._host = host
-        self._port = port
-        self._guard = Guard(host, desk.token)
+        self._door = door
+        self._guard = Guard(door.host, desk.token)
         self._runner: web.AppRunner | None = None
 
-    @property
-    def url(self) -> str:
-        """The address for clients on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
-
     async def start(self) -> None:
-        """Listen, on any free port if 0. Raises OSError."""
+        """Let in who waits and who comes."""
         self._runner = web.AppRunner(self.application(), handle_signals=False, access_log=None, shutdown_timeout=1.0)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            for listening in self._door.sockets:
+                await web.SockSite(self._runner, listening).start()
         except BaseException:
             await self.stop()
             raise
-        self._port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
         """Finish the calls under way and close."""

@@ -33,6 +33,7 @@ from backends.batch.watching import Glimpse, seen
 from runtime.attempt import remove
 from runtime.glimpse import glimpse
 from runtime.spool import Spool
+from runtime.trimming import trim
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _Answer = TypeVar("_Answer")
@@ -103,6 +104,9 @@ class LocalBatch:
 
     async def watch(self, tokens: Sequence[str], tail: int = 0) -> dict[str, Glimpse]:
         return await self._do(lambda: self._watch(tokens, tail))
+
+    async def trim(self, tokens: Sequence[str], most_bytes: int) -> dict[str, int]:
+        return await self._do(lambda: self._trim(tokens, most_bytes))
 
     async def clean(self, tokens: Sequence[str]) -> None:
         await self._do(lambda: self._clean(tokens))
@@ -230,6 +234,13 @@ class LocalBatch:
             if attempt.state is BatchState.RUNNING:
                 shown[attempt.token] = seen(*glimpse(self._where.job(attempt.batch, attempt.token), tail))
         return shown
+
+    def _trim(self, tokens: Sequence[str], most: int) -> dict[str, int]:
+        self._journal.read()
+        known = [self._journal.attempts[token] for token in dict.fromkeys(tokens) if token in self._journal.attempts]
+        ended = [attempt for attempt in known if attempt.state is BatchState.ENDED]
+        freed = {attempt.token: trim(self._where.job(attempt.batch, attempt.token), most) for attempt in ended}
+        return {token: count for token, count in freed.items() if count}
 
     def _clean(self, tokens: Sequence[str]) -> None:
         self._journal.read()

@@ -182,6 +182,13 @@ class PilotBatch:
             answer = await self._desk.ask("watch", attempts=run, tail=tail)
             return {token: seen(*shown) for (_, token), shown in zip(run, answer["shown"], strict=True)}
 
+    async def trim(self, tokens: Sequence[str], most_bytes: int) -> dict[str, int]:
+        async with self._asking:
+            known = [self._view.attempts[token] for token in dict.fromkeys(tokens) if token in self._view.attempts]
+            ended = [(a.batch, a.token) for a in known if a.state is BatchState.ENDED]
+            answer = await self._desk.ask("trim", attempts=ended, most=most_bytes) if ended else {"freed": []}
+            return {token: freed for (_, token), freed in zip(ended, answer["freed"], strict=True) if freed}
+
     async def clean(self, tokens: Sequence[str]) -> None:
         async with self._asking:
             known = [self._view.attempts[token] for token in dict.fromkeys(tokens) if token in self._view.attempts]

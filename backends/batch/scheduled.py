@@ -185,6 +185,12 @@ class ScheduledBatch:
         answer = await self._site.ask("watch", tokens=list(tokens), tail=tail)
         return {token: seen(*shown) for token, shown in answer["shown"].items()}
 
+    async def trim(self, tokens: Sequence[str], most_bytes: int) -> dict[str, int]:
+        if not tokens:
+            return {}
+        freed: dict[str, int] = (await self._site.ask("trim", tokens=list(tokens), most=most_bytes))["freed"]
+        return freed
+
     async def clean(self, tokens: Sequence[str]) -> None:
         if tokens:
             over = [token for token in tokens if not self._view.live(token)]

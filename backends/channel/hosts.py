@@ -19,10 +19,14 @@ class Hosts:
     """What `hosts` in a configuration says, ready to use. Nothing is contacted before somebody calls."""
 
     def __init__(self, settings: Mapping[str, Host], clock: Clock | None = None) -> None:
-        self._settings = settings
+        self._settings = dict(settings)
         self._clock = clock or SystemClock()
         self._local = LocalChannel(settings.get(LOCAL))
         self._channels: dict[str, SshChannel] = {}
+
+    def learn(self, settings: Mapping[str, Host]) -> None:
+        """Take further hosts on; what is known of a host stays as it is."""
+        self._settings = {**settings, **self._settings}
 
     def channel(self, name: str) -> Channel:
         """Return the channel to a host. Raise ValueError for one that is not configured."""

@@ -5,9 +5,9 @@ import hashlib
 import io
 import ssl
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from backends.prodmgr.base import ProdMgrError, Workflow
@@ -36,6 +36,9 @@ from backends.prodmgr.wire import (
 from domain.policy import PolicySettings, RequestVerb
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
+
+if TYPE_CHECKING:  # imported with the first call: an agent that comes back has other things to do
+    import aiohttp
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -174,6 +177,9 @@ class HttpProdMgr:
         return self._decode("POST", path, await self._exchange("POST", path, body, self._deadline_s), kind)
 
     async def _exchange(self, method: str, path: str, body: bytes | None, deadline_s: float) -> bytes:
+        await asyncio.to_thread(import_module, "aiohttp")
+        import aiohttp
+
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._send(method, path, body)
@@ -188,6 +194,8 @@ class HttpProdMgr:
 
     async def _send(self, method: str, path: str, body: bytes | None) -> bytes:
         if self._session is None:
+            import aiohttp
+
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         kind = "application/octet-stream" if method == "PUT" else "application/json"
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}

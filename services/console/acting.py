@@ -9,14 +9,21 @@ import typer
 
 from config.faults import Faults
 from config.workflow_file import load_workflow
+from services.console import tables
 from services.console.agent import Agent
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
+from storage.endings import Ending, endings
 
-JobNumbers = Annotated[list[int] | None, typer.Argument(metavar="JOB...", min=1, help="Their numbers.")]
+JobNumbers = Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="Their numbers, or ranges: 17 20-40.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", "-w", help="All jobs of this workflow.", metavar="NAME")]
+OfRequest = Annotated[str | None, typer.Option("--request", help="All jobs of this request.", metavar="NAME")]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Its name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the items.")]
+
+
+MAX_JOBS = 100_000
+"""As the agent takes in one call (actors/admin_pages/bodies.py)."""
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +42,12 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     changed: list[int]
     dry_run: bool
+
+
+class Killed(Done, frozen=True, kw_only=True):
+    """The jobs that were ended, or would be. `ending`: of which of them targets have still to confirm it."""
+
+    ending: list[Ending] = []
 
 
 def submit(
@@ -65,22 +78,30 @@ def submit(
 def retry(
     jobs: JobNumbers = None,
     workflow: OfWorkflow = None,
+    request: OfRequest = None,
+    code: Annotated[int | None, typer.Option(min=0, help="Only those that ended last with this exit code.")] = None,
+    site: Annotated[str, typer.Option(help="Only those that failed last at this site.", metavar="NAME")] = "",
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Only those of which a failure archive is left that fits the books.")
+    ] = False,
     dry_run: DryRun = False,
     config: ConfigFile = DEFAULT,
     json: AsJson = False,
 ) -> None:
     """Reopen jobs that were given up or are held, or end their back-off now.
 
-    Examples: `run_agent.py retry 17 18`, `run_agent.py retry --workflow zmumu`
+    Examples: `run_agent.py retry 17 20-40`, `run_agent.py retry --workflow zmumu --code 8021 --archived`
     """
     with session(config, json=json) as say:
-        answer = _change(say, "/jobs/retry", _chosen(jobs, workflow) | {"dry_run": dry_run})
+        which: dict[str, Any] = {"site": site, "archived": archived} | ({} if code is None else {"code": code})
+        answer = _change(say, "/jobs/retry", _chosen(jobs, workflow, request) | which | {"dry_run": dry_run})
         _changed(say, answer, "queued again", "none of them is exhausted, paused or cooling off")
 
 
 def kill(
     jobs: JobNumbers = None,
     workflow: OfWorkflow = None,
+    request: OfRequest = None,
     reason: Reason = "killed by an operator",
     dry_run: DryRun = False,
     config: ConfigFile = DEFAULT,
@@ -88,11 +109,40 @@ def kill(
 ) -> None:
     """End jobs for good; their events count as lost.
 
-    Example: `run_agent.py kill 17 --reason "wrong release" --dry-run`
+    What their targets have not confirmed yet is listed by `ending`.
+
+    Examples: `run_agent.py kill 17 20-40 --reason "wrong release" --dry-run`, `run_agent.py kill --request winter`
     """
     with session(config, json=json) as say:
-        answer = _change(say, "/jobs/kill", _chosen(jobs, workflow) | {"reason": reason, "dry_run": dry_run})
-        _changed(say, answer, "killed", "all of them have ended")
+        body = _chosen(jobs, workflow, request) | {"reason": reason, "dry_run": dry_run}
+        answer = Agent.of(say).post("/jobs/kill", body, Killed)
+        left = sum(one.attempts for one in answer.ending)
+        done = f"killed, {left} attempts are still to be ended by their targets (see `ending`)" if left else "killed"
+        _changed(say, answer, done, "all of them have ended")
+
+
+def ending(
+    jobs: JobNumbers = None,
+    workflow: OfWorkflow = None,
+    request: OfRequest = None,
+    config: ConfigFile = DEFAULT,
+    json: AsJson = False,
+) -> None:
+    """List what was killed, withdrawn or given up and its target has not confirmed yet; the tracker asks until it has.
+
+    Reads the store itself; the agent may run or be dead.
+
+    Examples: `run_agent.py ending`, `run_agent.py ending 17 20-40`, `run_agent.py ending --workflow zmumu`
+    """
+    with session(config, json=json) as say:
+        ids = numbers(jobs) if jobs else None
+        found = say.read(lambda c: endings(c, jobs=ids, workflow_name=workflow or "", request=request or ""))
+        rows = [
+            (one.attempts, one.jobs, one.target, one.workflow, one.request, one.job, tables.ago(one.since))
+            for one in found
+        ]
+        heads = (">attempts", ">jobs", "at", "workflow", "request", ">first job", "oldest")
+        say.show(found, lambda: tables.table(heads, rows, nothing="every target has confirmed every end"))
 
 
 def page(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
@@ -110,10 +160,26 @@ def page(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
             print(address)
 
 
-def _chosen(jobs: list[int] | None, workflow: str | None) -> dict[str, Any]:
-    if bool(jobs) == bool(workflow):
-        raise Stop(Exit.USAGE, "got neither or both, expected the numbers of jobs or --workflow NAME")
-    return {"jobs": jobs or [], "workflow": workflow or ""}
+def _chosen(jobs: list[str] | None, workflow: str | None, request: str | None) -> dict[str, Any]:
+    if sum(map(bool, (jobs, workflow, request))) != 1:
+        raise Stop(Exit.USAGE, "expected the numbers of jobs, or --workflow NAME, or --request NAME, and one of them")
+    return {"jobs": numbers(jobs or []), "workflow": workflow or "", "request": request or ""}
+
+
+def numbers(words: list[str]) -> list[int]:
+    """Return the numbers of jobs that words such as 17 and 20-40 name; raise Stop for what is none, or for too many."""
+    found: set[int] = set()
+    for word in words:
+        low, dash, high = word.partition("-")
+        ends = (low, high or low) if not dash or high else ("", "")
+        if not all(end.isascii() and end.isdigit() and 0 < int(end) < 2**63 for end in ends) or int(ends[0]) > int(
+            ends[1]
+        ):
+            raise Stop(Exit.USAGE, f"JOB: got {word!r}, expected a number such as 17, or a range such as 20-40")
+        if int(ends[1]) - int(ends[0]) >= MAX_JOBS - len(found):
+            raise Stop(Exit.USAGE, f"JOB: got {word!r}, expected at most {MAX_JOBS} jobs; name a workflow instead")
+        found.update(range(int(ends[0]), int(ends[1]) + 1))
+    return sorted(found)
 
 
 def _change(say: Session, path: str, body: dict[str, Any]) -> Done:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from services.console.exits import Exit, Stop
@@ -62,6 +61,8 @@ class Agent:
         return msgspec.json.decode(run(self._call("POST", path, body)), type=kind)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        import aiohttp  # a command that finds no agent does without it
+
         headers = {"Authorization": f"Bearer {self.file.token}", WHO: _user()}
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         try:

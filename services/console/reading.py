@@ -16,9 +16,10 @@ from services.console import tables
 from services.console.agent import Agent, NoAgent, part
 from services.console.exits import Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, Session, session
-from storage import attempts, views
+from storage import views
 from storage import why as reasons
 from storage.backup import newest_at
+from storage.endings import Ending, endings
 from storage.why import Explanation
 
 WorkflowName = Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.", metavar="NAME")]
@@ -39,7 +40,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[views.AlertView]
     dead_letters: int
     snapshot_at: float | None
-    ending: dict[str, int]
+    ending: list[Ending]
 
 
 def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
@@ -55,7 +56,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
                 views.causes(c, limit=5),
                 views.open_alerts(c),
                 len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
-                attempts.still_ending(c),
+                endings(c),
             )
         )
         running, told = _agent(say)
@@ -98,8 +99,9 @@ def _status(answer: StatusAnswer) -> RenderableType:
             [(row.site or "-", row.target or "not at a site", tables.counts(row.states)) for row in answer.sites],
         ),
     ]
-    for target, number in sorted(answer.ending.items()):
-        parts.append(Text(f"{number} attempts were ended at {target}, which has not confirmed it", style="yellow"))
+    for one in answer.ending:
+        text = f"{one.attempts} attempts of {one.workflow} were ended at {one.target}, which has not confirmed it"
+        parts.append(Text(f"{text}; the oldest {tables.ago(one.since)}", style="yellow"))
     if answer.causes:
         parts += [Text(""), _causes(answer.causes)]
     if answer.alerts:

@@ -5,11 +5,10 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console, RenderableType
 
 from config.faults import Faults
 from config.loader import Loaded, load
@@ -20,6 +19,9 @@ from storage.engines.base import Reader
 from storage.engines.opening import open_reader
 from storage.errors import StoreAway, StoreError
 from storage.views import Unknown
+
+if TYPE_CHECKING:  # a run agent prints no tables
+    from rich.console import RenderableType
 
 T = TypeVar("T")
 
@@ -70,11 +72,13 @@ class Session:
             if reader is not None:
                 reader.close_now()
 
-    def show(self, answer: object, table: Callable[[], RenderableType]) -> None:
+    def show(self, answer: object, table: "Callable[[], RenderableType]") -> None:
         """Print the answer: as it is for programs, as a table for people."""
         if self.json:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
         else:
+            from rich.console import Console
+
             Console().print(table())
 
 

@@ -180,6 +180,8 @@ def workflow_of(order: Order) -> WorkflowSpec:
         events_per_job=order.events_per_job,
         priority=order.priority,
         sites=order.sites,
+        max_sites=order.max_sites,
+        group=order.group,
         deliver_to=order.deliver_to,
         steps=[Step(command=["simulated"])],
         merge=Merge(max_events=merged, max_bytes=2 * merged * size, max_files=order.merge_files, min_fraction=1.0),

@@ -72,14 +72,18 @@ class SimulatedTarget(_Table, frozen=True, kw_only=True):
 
 
 class SimulatedSite(_Table, frozen=True, kw_only=True):
-    """A storage element (`capacity_gb` 0: without end) and the batch systems beside it; without any it only receives."""
+    """A storage element (`capacity_gb` 0: without end) and the batch systems beside it; without any it only receives.
+    `groups` and `fillers` are as in the agent's configuration."""
 
     capacity_gb: Annotated[float, Meta(ge=0)] = 0.0
+    groups: list[Name] = []
+    fillers: bool = False
     targets: dict[Name, SimulatedTarget] = {}
 
 
 class Order(_Table, frozen=True, kw_only=True):
-    """One request that somebody makes `at` a time; sizes are of its files, a job that runs longer than `wall` is ended."""
+    """One request that somebody makes `at` a time; sizes are of its files, a job that runs longer than `wall` is ended.
+    `group` and `max_sites` are as in a workflow."""
 
     name: Name
     events: Positive
@@ -87,6 +91,8 @@ class Order(_Table, frozen=True, kw_only=True):
     at: Span = "0 s"
     priority: Annotated[int, Meta(ge=0, le=9999)] = 100
     sites: list[str] = []
+    max_sites: Positive | None = None
+    group: Name | None = None
     deliver_to: list[str] = []
     event_kb: Annotated[float, Meta(gt=0)] = 100.0
     merge_files: Positive = 10

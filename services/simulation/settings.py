@@ -69,4 +69,5 @@ def _site(site: SimulatedSite, poll: float) -> dict[str, Any]:
         }
         for name, target in site.targets.items()
     }
-    return {"storage": {"kind": "memory"}, "targets": targets}
+    meant = {"groups": site.groups, "fillers": site.fillers} if site.groups else {}
+    return {"storage": {"kind": "memory"}, "targets": targets, **meant}

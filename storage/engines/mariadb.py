@@ -10,6 +10,7 @@ from sqlalchemy.util import await_only
 
 from storage.engines import mariadb_errors as errors
 from storage.engines.address import shown
+from storage.engines.connection import Statements
 from storage.engines.loop_thread import LoopThread
 from storage.engines.mariadb_session import check_server, connect, engine, leave_unread, limited
 from storage.errors import StoreAway, StoreError
@@ -40,6 +41,7 @@ class MariaDb:
         self._schema = schema
         self._table = schema.metadata.tables["lease"]
         self._engine = engine(address, writer=True)
+        self._statements = Statements(self._engine.dialect)
         self._hold = Hold(self._table)
         self._writer = Writer(
             self._connect,
@@ -83,7 +85,7 @@ class MariaDb:
             raise errors.unusable(error, self._address, self._place) from error
 
     def _connect(self) -> sa.Connection:
-        connection = connect(self._engine)
+        connection = connect(self._engine, self._statements)
         with limited(connection, COMMIT_S):
             try:
                 got = connection.execute(sa.select(sa.func.get_lock(self._lock_name(), LOCK_WAIT_S))).scalar_one()
@@ -115,6 +117,7 @@ class MariaReader:
     def __init__(self, address: sa.URL) -> None:
         self._place = shown(address)
         self._engine = engine(address, writer=False)
+        self._statements = Statements(self._engine.dialect)
         self._thread = LoopThread("store-reader")
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
@@ -137,7 +140,7 @@ class MariaReader:
         """Ask, and ask again while the database fails in passing: a question changes nothing."""
         for tries in range(AGAIN + 1):
             try:
-                connection = connect(self._engine)
+                connection = connect(self._engine, self._statements)
                 with limited(connection, READ_S), connection:
                     try:
                         return query(connection)

@@ -12,6 +12,7 @@ from pymysql.constants import FIELD_TYPE
 from pymysql.converters import decoders
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from storage.engines.connection import Connection, Statements
 from storage.errors import StoreError
 
 log = logging.getLogger("prodagent.store")
@@ -92,7 +93,7 @@ def _number(digits: str) -> int | float:
     return float(digits) if "." in digits else int(digits)
 
 
-def connect(engine: sa.Engine) -> sa.Connection:
+def connect(engine: sa.Engine, statements: Statements) -> sa.Connection:
     """Return a connection that is set up; raise TimeoutError if that takes longer than CONNECT_S.
 
     The driver's own limit ends with the TCP connection; a server that falls silent in the handshake has none.
@@ -108,7 +109,7 @@ def connect(engine: sa.Engine) -> sa.Connection:
 
     timer = loop.call_later(CONNECT_S, end)
     try:
-        return engine.connect()
+        return Connection(engine, statements)
     except asyncio.CancelledError:
         if not late:
             raise

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from storage.engines.connection import Connection, Statements
 from storage.errors import StoreAway, StoreCorrupt, StoreError, StoreInUse
 from storage.lease import FileLock, Hold
 from storage.migrate import is_current, upgrade
@@ -36,6 +37,8 @@ PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, 
 """https://sqlite.org/rescode.html; the extended codes have these in their lowest byte."""
 
 
+OLDEST = (3, 33)
+"""https://sqlite.org/lang_update.html#upfrom"""
 LOOK_S = 0.3
 """How long a start may look for damage, in seconds: about 100 MB."""
 
@@ -52,14 +55,19 @@ def judge(error: BaseException) -> Trouble:
 
 
 def connect(path: Path | None, *, writer: bool, pragmas: Sequence[str] = ()) -> sa.Engine:
-    """Return an engine on a file, or in memory; the writer begins with BEGIN IMMEDIATE, a reader cannot write."""
+    """Return an engine on a file, or in memory; the writer begins with BEGIN IMMEDIATE, a reader cannot write.
+
+    Raises StoreError if the library is too old.
+    """
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise StoreError(f"SQLite: got {sqlite3.sqlite_version}, expected {'.'.join(map(str, OLDEST))} or newer")
     place = f"file:{quote(str(path))}?{'' if writer else 'mode=ro&'}uri=true" if path else ":memory:"
     engine = sa.create_engine(
         f"sqlite:///{place}",
         poolclass=sa.pool.QueuePool,
         pool_size=1 if writer else 4,
         max_overflow=0,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False, "cached_statements": 1000},
     )
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
@@ -85,7 +93,9 @@ class _Sqlite:
         self.schema = schema
         self.engine = connect(path, writer=True, pragmas=pragmas)
         self.lock = FileLock(path) if path else None
-        self.writer = Writer(self.engine.connect, judge, Hold(schema.metadata.tables["lease"]))
+        statements = Statements(self.engine.dialect)
+        hold = Hold(schema.metadata.tables["lease"])
+        self.writer = Writer(lambda: Connection(self.engine, statements), judge, hold)
 
     def start(self, now: float) -> None:
         try:
@@ -182,6 +192,7 @@ class SqliteReader:
         if not path.is_file():
             raise StoreError(f"no store at {path}; an agent that has run once leaves one")
         self._engine = connect(path, writer=False)
+        self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
@@ -189,7 +200,7 @@ class SqliteReader:
 
     def read_now(self, query: Callable[[sa.Connection], T]) -> T:
         try:
-            with self._engine.connect() as connection:
+            with Connection(self._engine, self._statements) as connection:
                 return query(connection)
         except sa.exc.DatabaseError as error:
             raise _unreadable(error) from error

@@ -86,6 +86,20 @@ def number(flag: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.case((flag, 1), else_=0)
 
 
+MANY = sa.func.count() > 1
+"""For HAVING: groups of more than one row."""
+
+
+def those(*questions: sa.Select[Any]) -> sa.Subquery:
+    """Return the ids that any of some questions finds, to be joined with: the suspects, of whom alone a law is asked.
+
+    A law about the sums of each item would group all rows, a million of them, in a table of its own. Questions that hardly
+    any row answers follow the indexes, and cost a third. Each offender must be among the suspects; others may be.
+    """
+    named = (each.with_only_columns(each.selected_columns[0].label("id")) for each in questions)
+    return sa.union(*named).subquery()
+
+
 def none_as_0(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return 0 where an outer join found nothing."""
     return sa.func.coalesce(column, 0)

@@ -11,7 +11,7 @@ from storage import schema
 from storage.engine import among
 from storage.laws.outputs import GOING
 
-attempt, file, replica = schema.attempt, schema.file, schema.replica
+attempt, file, replica, volume = schema.attempt, schema.file, schema.replica, schema.volume
 
 _MADE_BY = re.compile(r"/(\d{10})-([^/.]+)[^/]*$")
 """Job and beginning of the token in a file name, as domain/jobspec.py writes it."""
@@ -48,9 +48,11 @@ def still_on_record(connection: sa.Connection, found: Sequence[Copy]) -> list[Co
 
 
 def unknown(connection: sa.Connection, site: str, lfns: Sequence[str]) -> list[str]:
-    """Return which of the files that lie at a site are not on record there."""
+    """Return which of the files that lie at a site are on record there neither as copies nor as kept logs and outputs."""
     query = sa.select(file.c.lfn).join(replica, replica.c.file_id == file.c.id)
     known = set(connection.execute(query.where(replica.c.site == site, file.c.lfn.in_(lfns))).scalars())
+    kept = sa.select(volume.c.name).where(volume.c.site == site, volume.c.name.in_(lfns))
+    known.update(connection.execute(kept).scalars())
     return [lfn for lfn in lfns if lfn not in known]
 
 

@@ -36,6 +36,14 @@ _NEXT = bytes((*range(1, 256), 0))
 """For bytes.translate: each number of moves and the next one."""
 
 
+_VERSIONS = [str(moves - 1 & 255) for moves in range(256)]
+"""The version of an item, by its number of moves: it begins with 0."""
+
+
+CHUNK = 5000
+"""Items that are compared at once."""
+
+
 LARGEST = 2**31
 """No store has as many items of one kind; a damaged fact must not take all memory."""
 
@@ -77,10 +85,20 @@ class Fold:
             self.states.extend(bytes(more))
             self.moves.extend(bytes(more))
 
+    def told(self, low: int, high: int) -> tuple[str, str]:
+        """Return states and versions of the items from `low` to `high` as the database joins them.
+
+        Of a version of 256 and more its remainder: such items are compared one by one.
+        """
+        here = slice(low, high + 1)
+        states = ",".join(map(self.words.__getitem__, self.states[here]))
+        return states, ",".join(map(_VERSIONS.__getitem__, self.moves[here]))
+
     def apply(self, event: type[Event], ids: list[int]) -> list[tuple[int, str]]:
         """Move the items; return those that the table forbids to move, with their state. They move all the same."""
         allowed, target = self._rules[event]
-        self._reach(ids[-1] if (dense := _dense(ids)) else max(ids))
+        dense = _dense(ids)
+        self._reach(ids[-1] if dense else max(ids))
         states, moves = self.states, self.moves
         first, end = ids[0], ids[0] + len(ids)
         if dense and len(ids) > 8:
@@ -143,6 +161,8 @@ def _dense(ids: list[int]) -> bool:
 
 
 def _possible(ids: list[int]) -> bool:
+    if _dense(ids):
+        return ids[0] > 0 and ids[-1] <= LARGEST
     return min(ids) > 0 and max(ids) <= LARGEST
 
 
@@ -161,22 +181,30 @@ def _start(scope: Scope, folds: dict[str, Fold]) -> Iterator[Finding]:
 
 
 def _differences(scope: Scope, folded: Fold, table: sa.Table) -> Iterator[Finding]:
-    code_of = folded.codes.__getitem__
-    seen = 0
-    for part in scope.parts(sa.select(table.c.id, table.c.state, table.c.version).order_by(table.c.id)):
-        ids, states, versions = zip(*part, strict=True)
-        codes = bytes(map(code_of, states))
-        moves = bytes(version + 1 & 255 for version in versions)
-        seen += len(ids)
-        if ids[-1] - ids[0] + 1 == len(ids):
-            here = slice(ids[0], ids[-1] + 1)
-            if folded.states[here] == codes and folded.moves[here] == moves:
-                continue
-        for identity, state, version in part:
-            yield from _difference(folded, identity, state, version)
+    columns = sa.select(table.c.id, table.c.state, table.c.version).order_by(table.c.id).limit(CHUNK)
+    seen, reached = 0, -LARGEST * LARGEST
+    while True:
+        rows = columns.where(table.c.id > reached)
+        low, high, count, states, versions = scope.connection.execute(_joined(rows)).one()
+        if not count:
+            break
+        seen, reached = seen + count, high
+        if high - low + 1 != count or (states, versions) != folded.told(low, high):
+            for identity, state, version in scope.connection.execute(rows).all():
+                yield from _difference(folded, identity, state, version)
     known = len(folded.states) - folded.states.count(ABSENT)
     if seen != known:
         yield Finding(table.name, f"facts tell of {known} items, {seen} have a row")
+
+
+def _joined(rows: sa.Select[Any]) -> sa.Select[Any]:
+    """Return the query for the rows as one: their first and last id, their number, their states and their versions in words.
+
+    The database joins them in a third of the time that it takes to hand them over one by one.
+    """
+    part = rows.subquery()
+    state, version = (sa.func.group_concat(part.c[name]) for name in ("state", "version"))
+    return sa.select(sa.func.min(part.c.id), sa.func.max(part.c.id), sa.func.count(), state, version)
 
 
 def _difference(folded: Fold, identity: int, state: str, version: int) -> Iterator[Finding]:

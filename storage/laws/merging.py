@@ -8,36 +8,46 @@ from domain.file import FileState
 from domain.job import AT_TARGET, JobState, JobType
 from storage import schema
 from storage.laws.attempting import BOOKED
-from storage.laws.breach import Finding, Scope, none_as_0, number
+from storage.laws.breach import MANY, Finding, Scope, none_as_0, those
+from storage.laws.outputs import GOING
 
 file, job, merge_input = schema.file, schema.job, schema.merge_input
 
 STARTED = (JobState.NEW, JobState.QUEUED, JobState.RELEASED, *AT_TARGET, JobState.ENDED, *BOOKED)
 """States in which a merge job has members."""
 
+WHOLE = (FileState.UNMERGED, FileState.INVALID, FileState.REGISTERED, FileState.CATALOGUED)
+"""States of a file that no live merge takes."""
+
 
 def one_merge(scope: Scope) -> Iterator[Finding]:
     """Find files in more or fewer live merges than their state says, and merges that go on with no members."""
-    merges = sa.select(
-        merge_input.c.file_id,
-        sa.func.count(merge_input.c.live).label("live"),
-        sa.func.sum(number(sa.and_(merge_input.c.live.is_not(None), job.c.state.in_(BOOKED)))).label("booked"),
+    state, booked = file.c.state, job.c.state.in_(BOOKED)
+    mine = sa.and_(merge_input.c.file_id == file.c.id, merge_input.c.live.is_not(None))
+    in_state = sa.case(
+        (state.in_((FileState.MERGED, *GOING)), ~booked), (state == FileState.UNDERMERGE, booked), else_=sa.true()
     )
-    per_file = merges.join(job, job.c.id == merge_input.c.job_id).group_by(merge_input.c.file_id).subquery()
-    live, booked = none_as_0(per_file.c.live), none_as_0(per_file.c.booked)
-    state = file.c.state
+    suspects = those(
+        sa.select(file.c.id).join(merge_input, mine).join(job, job.c.id == merge_input.c.job_id).where(in_state),
+        sa.select(file.c.id).where(state.in_((FileState.UNDERMERGE, FileState.MERGED)), ~sa.exists().where(mine)),
+        sa.select(merge_input.c.file_id)
+        .where(merge_input.c.live.is_not(None))
+        .group_by(merge_input.c.file_id)
+        .having(MANY),
+    )
+    all_live = sa.select(sa.func.count()).where(mine)
+    live = all_live.correlate(file).scalar_subquery()
+    done = all_live.join(job, job.c.id == merge_input.c.job_id).where(booked).correlate(file).scalar_subquery()
     wrong = sa.or_(
         live > 1,
-        sa.and_(state == FileState.UNDERMERGE, sa.or_(live != 1, booked != 0)),
-        sa.and_(state == FileState.MERGED, sa.or_(live != 1, booked != 1)),
-        sa.and_(
-            state.in_((FileState.UNMERGED, FileState.INVALID, FileState.REGISTERED, FileState.CATALOGUED)), live != 0
-        ),
-        sa.and_(live == 1, state.in_((FileState.REMOVING, FileState.REMOVED, FileState.REMOVEFAILED)), booked != 1),
+        sa.and_(state == FileState.UNDERMERGE, sa.or_(live != 1, done != 0)),
+        sa.and_(state == FileState.MERGED, sa.or_(live != 1, done != 1)),
+        sa.and_(state.in_(WHOLE), live != 0),
+        sa.and_(state.in_(GOING), live == 1, done != 1),
     )
-    query = sa.select(file.c.id, state, live, booked).outerjoin(per_file, per_file.c.file_id == file.c.id).where(wrong)
-    for identity, word, count, done in scope.rows(query):
-        yield Finding(f"file {identity}", f"is {word} in {count} live merges, {done} of them booked")
+    query = sa.select(file.c.id, state, live, done).join(suspects, suspects.c.id == file.c.id).where(wrong)
+    for identity, word, count, over in scope.rows(query):
+        yield Finding(f"file {identity}", f"is {word} in {count} live merges, {over} of them booked")
     member = sa.exists().where(merge_input.c.job_id == job.c.id, merge_input.c.live.is_not(None))
     empty = sa.select(job.c.id, job.c.state).where(job.c.type == JobType.MERGE, job.c.state.in_(STARTED), ~member)
     for identity, word in scope.rows(empty):

@@ -9,7 +9,7 @@ from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
 from storage import schema
 from storage.laws.attempting import BOOKED
-from storage.laws.breach import Finding, Scope, none_as_0
+from storage.laws.breach import MANY, Finding, Scope, none_as_0, those
 
 file, job, merge_input = schema.file, schema.job, schema.merge_input
 
@@ -17,18 +17,31 @@ GOING = (FileState.REMOVING, FileState.REMOVEFAILED, FileState.REMOVED)
 """States of a file that may go or is gone: one with a live merge had been merged, one without was invalid."""
 
 
+def merged() -> sa.ColumnElement[bool]:
+    """Whether a live merge took a file."""
+    return sa.exists().where(merge_input.c.file_id == file.c.id, merge_input.c.live.is_not(None))
+
+
 def sound() -> sa.ColumnElement[bool]:
     """Whether a file's events count: it is not invalid, and was not when it was removed."""
-    member = sa.exists().where(merge_input.c.file_id == file.c.id, merge_input.c.live.is_not(None))
-    return sa.and_(file.c.state != FileState.INVALID, sa.or_(file.c.state.not_in(GOING), member))
+    return sa.and_(file.c.state != FileState.INVALID, sa.or_(file.c.state.not_in(GOING), merged()))
 
 
 def accounted(scope: Scope) -> Iterator[Finding]:
     """Find jobs with another number of sound files than their state says: one if they are booked, otherwise none."""
-    per_job = sa.select(file.c.job_id, sa.func.count().label("files")).where(sound()).group_by(file.c.job_id).subquery()
-    files = none_as_0(per_job.c.files)
-    expected = sa.case((job.c.state.in_(BOOKED), 1), else_=0)
-    query = sa.select(job.c.id, job.c.state, files, expected).outerjoin(per_job, per_job.c.job_id == job.c.id)
+    booked = job.c.state.in_(BOOKED)
+    mine = file.c.job_id == job.c.id
+    suspects = those(
+        sa.select(job.c.id).join(file, mine).where(sa.case((booked, sa.false()), else_=sound())),
+        sa.select(job.c.id).where(booked, ~sa.exists().where(mine)),
+        sa.select(file.c.job_id).where(
+            sa.or_(file.c.state == FileState.INVALID, sa.and_(file.c.state.in_(GOING), ~merged()))
+        ),
+        sa.select(file.c.job_id).group_by(file.c.job_id).having(MANY),
+    )
+    files = sa.select(sa.func.count()).where(mine, sound()).correlate(job).scalar_subquery()
+    expected = sa.case((booked, 1), else_=0)
+    query = sa.select(job.c.id, job.c.state, files, expected).join(suspects, suspects.c.id == job.c.id)
     for identity, state, count, wanted in scope.rows(query.where(files != expected)):
         yield Finding(f"job {identity}", f"is {state} with {count} registered files, expected {wanted}")
     wrong_kind = sa.and_(file.c.kind == FileKind.UNMERGED, job.c.type == JobType.MERGE)

@@ -11,13 +11,16 @@ from storage.schema.deciding import (
     control,
     hourly,
     learned,
+    leaving,
     node,
     offer,
+    revision,
     rulebook,
     threshold,
 )
 from storage.schema.desk import alert, audit, dead_letter, outbox
 from storage.schema.history import cause, cursor, daily, event, folded, horizon, later, parked, restoration, tally
+from storage.schema.keeping import archive, volume
 from storage.schema.work import FAILED, SOME_FAILURE, allocation, attempt, flag, job, lease, workflow
 
 AGENT = Schema("agent", metadata, Path(__file__).parents[1] / "migrations" / "agent")
@@ -38,6 +41,7 @@ __all__ = [
     "adjustment",
     "alert",
     "allocation",
+    "archive",
     "attempt",
     "audit",
     "block",
@@ -60,6 +64,7 @@ __all__ = [
     "learned",
     "lease",
     "lease_table",
+    "leaving",
     "merge_input",
     "metadata",
     "node",
@@ -69,9 +74,11 @@ __all__ = [
     "parked",
     "replica",
     "restoration",
+    "revision",
     "rulebook",
     "tally",
     "threshold",
     "transfer",
+    "volume",
     "workflow",
 ]

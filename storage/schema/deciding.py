@@ -122,3 +122,26 @@ learned = sa.Table(
     sa.Column("amount", sa.Integer, nullable=False),
     sa.Column("since", Time, nullable=True),
 )
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("workflow_id", Id, sa.ForeignKey("workflow.id"), primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("who", Word, nullable=False, server_default=""),
+    sa.Column("reason", Line, nullable=False, server_default=""),
+    sa.Column("spec", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("open", sa.Integer, nullable=True),
+    sa.CheckConstraint("open = 1 OR open IS NULL", name="open"),
+    sa.Index(None, "open"),
+)
+
+leaving = sa.Table(
+    "leaving",
+    metadata,
+    sa.Column("target", Word, primary_key=True),
+    sa.Column("site", Word, nullable=False),
+    sa.Column("settings", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("since", Time, nullable=False),
+)

@@ -37,6 +37,11 @@ cause = sa.Table(
     sa.Column("rule", sa.String(60), nullable=False, server_default=""),
     sa.UniqueConstraint("workflow_id", "outcome", "exit_code", "site", "node", "fingerprint"),
 )
+sa.Index(
+    "ix_cause_top",
+    *(cause.c[name] for name in ("exit_code", "blame", "site", "fingerprint", "node", "workflow_id")),
+    *(cause.c[name] for name in ("count", "first_at", "last_at", "attempt_id")),
+)  # holds all that a question after the most frequent causes reads, in the order in which it adds them up
 
 event = sa.Table(
     "event",

@@ -8,7 +8,7 @@ from domain.breaker import Breaker, BreakerState, state_of
 from domain.controls import Control, Kind, Scope, about
 from domain.job import JobType
 from domain.matching import Place, shut
-from storage import controls, sites, workflows
+from storage import controls, leaving, sites, workflows
 from storage.offers import NO_OFFER
 from storage.sites import Picture
 from storage.views.records import View
@@ -73,7 +73,8 @@ class ControlView(View, frozen=True, kw_only=True):
 
 
 def all_sites(connection: sa.Connection, settings: Settings, now: float) -> list[SiteView]:
-    """Return every configured site as the queue sees it."""
+    """Return every site, configured or on its way out of the configuration, as the queue sees it."""
+    settings = leaving.beside(connection, settings)
     picture = sites.survey(
         connection, settings, workflows.load(connection), now, sites.record(connection, settings, now)
     )

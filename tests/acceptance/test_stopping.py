@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.campaign import CONFIG, ROOT, Campaign
+from tests.acceptance.campaign import CONFIG, Campaign
 
 ACTOR = '\n[actors.extra]\ntype = "tests.acceptance.busy_actor:{}"\nunder = "data"\n'
 
@@ -91,15 +90,3 @@ async def test_an_operator_drains_debugs_and_replaces(tmp_path: Path) -> None:
     finally:
         await campaign.stop()
         await campaign.end_daemons()
-
-
-@pytest.mark.feature("PA-001", "REL-07")
-async def test_a_start_imports_no_more_than_it_needs() -> None:
-    """Coming back after a kill is mostly importing: what only some agents or commands use comes when it is used."""
-    program = "import sys, run_agent; print([name for name in sys.argv[1:] if name in sys.modules])"
-    late = ["asyncssh", "alembic", "services.demo.run", "uvloop", "hypothesis", "services.simulation.life"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, *late, cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert (process.returncode, out.decode().strip()) == (0, "[]")

@@ -16,6 +16,7 @@ from backends.batch.pilot import PilotBatch, PilotSettings
 from backends.batch.simulated import SimulatedBatch
 from backends.batch.simulated_model import SimulatedSettings
 from backends.batch.slurm import SlurmBatch, SlurmSettings
+from backends.batch.trimming import Trimming
 from backends.batch.watching import Watching
 from backends.channel.hosts import Hosts
 from domain.report import decode_report
@@ -321,6 +322,23 @@ async def test_a_running_job_shows_its_heart_and_the_end_of_its_log(target: Targ
     await target.batch.cancel(["t1", "t2"])
     await ended(target, "t1", "t2")
     assert await target.batch.watch(["t1", "t2"]) == {}
+
+
+@pytest.mark.feature("PA-301", "PA-414")
+async def test_an_emptied_directory_still_has_its_report_and_is_not_run_again(target: Target) -> None:
+    if not isinstance(target.batch, Trimming):
+        pytest.skip("what it simulates has no directories")
+    await target.batch.submit([target.job("t1", "bad"), target.job("t2", "slow")])
+    await ended(target, "t1")
+    assert await target.batch.trim(["t1", "t2", "unknown"], 10**9) == {}
+    freed = await target.batch.trim(["t1", "t2", "unknown"], 0)
+    assert set(freed) <= {"t1"}
+    assert decode_report((await target.batch.fetch(["t1"]))["t1"]).exit_code == 7
+    assert (await target.batch.find(["t1"]))["t1"].state is BatchState.ENDED
+    await target.batch.cancel(["t2"])
+    await ended(target, "t2")
+    await target.batch.clean(["t1", "t2"])
+    assert await target.batch.find(["t1"]) == {}
 
 
 @pytest.mark.feature("PA-301")

@@ -51,6 +51,7 @@ root = "gamma/storage"
 
 [cleanup]
 sweep_s = 0.2
+{cleanup}
 
 [events]
 sweep_s = 0.2
@@ -89,16 +90,19 @@ async def running(
     *,
     more: str = "",
     events: str = "",
+    cleanup: str = "",
     store: str = "",
     admin: bool = False,
     managers: Mapping[str, ProdMgr] | None = None,
 ) -> AsyncIterator[Agent]:
     """Yield an agent; afterwards it is stopped and its node daemon has ended.
 
-    `store`: its address, if not the one that the test runs on; `more`: further tables; `events`: further keys of [events]; `managers` answer instead of those in `more`.
+    `store`: its address, if not the one that the test runs on; `more`: further tables; `events` and `cleanup`: further keys of these tables; `managers` answer instead of those in `more`.
     """
     path = directory / "agent.toml"
-    path.write_text(CONFIG.format(admin=str(admin).lower(), events=events, store=store or STORE.get()) + more)
+    path.write_text(
+        CONFIG.format(admin=str(admin).lower(), events=events, cleanup=cleanup, store=store or STORE.get()) + more
+    )
     async with open_world(load(path, settings_of)) as opened:
         world = opened if managers is None else replace(opened, managers=managers)
         system = ActorSystem(tree(world), clock=world.clock)

@@ -91,7 +91,7 @@ async def test_the_tree_is_seen_with_failures(agent: Agent) -> None:
     assert one["last_failure"]["text"] == "a <b>bug</b>"
     assert "ValueError" in one["last_failure"]["traceback"]
     names = [actor["name"] for actor in (await agent.get("/api/v1/actors"))["actors"]]
-    stages = ["injector", "steward", "queue", "error", "postmaster", "transfer", "feed"]
+    stages = ["injector", "steward", "reviser", "reloader", "queue", "error", "postmaster", "transfer", "feed"]
     assert names == ["agent", "stages", *stages, "admin"]
     page = await agent.get("/actors/queue")
     assert "a &lt;b&gt;bug&lt;/b&gt;" in page

@@ -93,7 +93,8 @@ async def test_job_directories_stay_for_who_wants_to_look_into_them(tmp_path: Pa
 async def test_a_wrong_one_is_refused_before_anything_starts(tmp_path: Path, wrong: str, reason: str) -> None:
     path = tmp_path / "agent.toml"
     path.write_text(
-        CONFIG.format(admin="false", events="", store="sqlite:///state/agent.db") + f"\n[actors.x]\n{wrong}\n"
+        CONFIG.format(admin="false", events="", cleanup="", store="sqlite:///state/agent.db")
+        + f"\n[actors.x]\n{wrong}\n"
     )
     async with open_world(load(path, settings_of)) as world:
         with pytest.raises(WrongActor, match=reason):

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from bench.filling import fill, plan
 from bench.lifecycle import Place, lives, trivial
 from bench.queries import questions
-from storage import laws
+from storage import laws, views
 from storage.engines.opening import open_reader
 from storage.store import Store
 
-LARGE = ("job", "attempt", "file", "merge_input", "replica", "transfer", "event", "daily", "folded")
+LARGE = ("job", "attempt", "file", "merge_input", "replica", "transfer", "event", "daily", "folded", "archive")
 SCAN = re.compile(rf"SCAN (?:TABLE )?({'|'.join(LARGE)})\b")
 ALLOWED = re.compile(r"max\(|min\(|ORDER BY \w+\.id DESC\s+LIMIT", re.IGNORECASE)
 """An end of an index; the newest rows of all, which stop at their limit."""
@@ -70,3 +70,26 @@ async def test_what_operators_ask_scans_no_large_table(tmp_path, statements):
     await reader.close()
     assert len(statements) > 20
     assert scans(path, statements) == []
+
+
+@pytest.mark.feature("PA-416")
+async def test_the_most_frequent_causes_are_added_up_in_the_order_of_an_index(tmp_path, statements):
+    """No row of the table is looked at, and none is sorted before it is added up, however many kinds of failure there are."""
+    path = tmp_path / "agent.db"
+    store = await Store.open(f"sqlite:///{path}")
+    orders = [
+        ("exit_code", "blame", "site"),
+        ("exit_code", "blame", "site", "fingerprint"),
+        ("exit_code", "blame", "site", "node", "fingerprint"),
+        ("exit_code", "blame", "site", "node", "workflow_id", "fingerprint"),
+    ]
+    statements.clear()
+    for by in orders:
+        await store.read(lambda c, by=by: views.causes(c, by=by))
+    asked = {text: given for text, given in statements.items() if "FROM cause" in text}
+    assert len(asked) == len(orders)
+    with closing(sqlite3.connect(path)) as connection:
+        for text, given in asked.items():
+            steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", given)]
+            assert steps == ["SCAN cause USING COVERING INDEX ix_cause_top", "USE TEMP B-TREE FOR ORDER BY"]
+    await store.close()

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from config.loader import ConfigError
 from domain import events as e
-from run_agent import run
+from run_agent import agent as whole
 from services.console.program import program
 from storage import stranded
 from tests.integration.agent import running, workflow
@@ -41,7 +41,7 @@ async def test_jobs_of_a_removed_target_have_an_owner_again(tmp_path: Path) -> N
 
     async def abandon(*more: str) -> tuple[int, str]:
         words = ["abandon", "beta-local", "--config", str(tmp_path / "agent.toml"), *more]
-        done = await asyncio.to_thread(CliRunner().invoke, program(run, ()), words)
+        done = await asyncio.to_thread(CliRunner().invoke, program(whole), words)
         return done.exit_code, done.output
 
     assert await abandon("--dry-run") == (0, f"{len(held)} jobs would be given up at beta-local and tried elsewhere\n")

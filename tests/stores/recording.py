@@ -16,29 +16,37 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 
+from config.site_settings import Plugin, Site, Target
+from domain.archive import Kind as Keeping
 from domain.controls import Control, Kind, Scope
 from domain.escalation import Need
 from domain.feed import SiteWord
 from domain.job import JobState, JobType
+from domain.revising import Revision, differences, revised
 from domain.rules import Action, Blame, Rule
 from storage import (
     adjustments,
     alerts,
+    archives,
     braking,
     controls,
     jobs,
     learning,
+    leaving,
     log,
     migrate,
     nodes,
     offers,
     outbox,
+    revisions,
     rulebook,
     thresholds,
     workflows,
 )
 from storage.adjustments import Adjustment
-from storage.migrate import revisions
+from storage.archives import Volume
+from storage.leaving import Leaving
+from storage.migrate import revisions as all_revisions
 from storage.nodes import Excluded
 from storage.schema import AGENT
 from storage.store import Store
@@ -78,6 +86,7 @@ async def fill(store: Store, clock: HandClock) -> None:
     held = Control(Scope.SITE, "A", Kind.MODE, "drain", "a downtime", "ann", clock.now, clock.now + 3600)
     await store.write(lambda tx: controls.put(tx, held))
     await store.write(lambda tx: thresholds.book(tx, [Change("A.batch", JobType.PROCESSING, 10, 12, 10)]))
+    await change(store, clock, work.workflow_id)
     await store.write(lambda tx: offers.put(tx, {"A": SiteWord(slots=400, releases=["r7"])}))
     await store.write(lambda tx: outbox.put(tx, "main", "acquire", "acquire-1", "{}"))
     await store.write(lambda tx: alerts.raise_alert(tx, "warning", "disk", "state", "87 % full"))
@@ -85,6 +94,16 @@ async def fill(store: Store, clock: HandClock) -> None:
     await store.write(lambda tx: log.begin(tx, "counter"))
     await store.write(lambda tx: log.park(tx, "counter", 3, "Traceback: it would not", []))
     await store.write(lambda tx: log.advance(tx, "counter", 3))
+
+
+async def change(store: Store, clock: HandClock, workflow_id: int) -> None:
+    """Leave what changes under way leave: a version of a workflow, a target that is out of the configuration."""
+    flow = (await store.read(workflows.load))[workflow_id]
+    spec = revised(flow.spec, Revision(memory_mb=3000, max_sites=2))
+    await store.write(lambda tx: revisions.put(tx, flow, spec, "ann", "more memory", differences(flow.spec, spec)))
+    local = Target(kind="local", options={"directory": "batch"})
+    gone = Site(storage=Plugin(kind="posix", options={"root": "files"}), targets={"old.batch": local})
+    await store.write(lambda tx: leaving.put(tx, [Leaving("old.batch", "old", gone, clock.now)]))
 
 
 async def fail(store: Store, clock: HandClock, workflow_id: int, job: int) -> None:
@@ -101,6 +120,7 @@ async def fail(store: Store, clock: HandClock, workflow_id: int, job: int) -> No
     )
     await store.write(lambda tx: nodes.exclude(tx, bad))
     await store.write(lambda tx: braking.stop(tx, workflow_id, "all of its attempts failed"))
+    await store.write(lambda tx: archives.note(tx, [Volume("t1-failure", Keeping.FAILURE, 900, [1, 2])]))
 
 
 def dump(connection: sa.Connection) -> Rows:
@@ -184,7 +204,7 @@ def write(revision: str, rows: Rows) -> None:
 
 
 if __name__ == "__main__":
-    known = revisions(AGENT)
+    known = all_revisions(AGENT)
     for earlier, revision in itertools.pairwise(["", *known]):
         if not place(revision).exists():
             newest = revision == known[-1]

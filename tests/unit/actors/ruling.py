@@ -1,4 +1,4 @@
-"""A store with a steward and a queue over it: who may run where, without any batch system."""
+"""A store with steward, reviser and queue over it: who may run where, without any batch system."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 
 from actors.feed import Feed
-from actors.messages import ControlsChanged, LiftControl, SetControl, Wake
+from actors.messages import ControlsChanged, LiftControl, Revised, ReviseWorkflow, SetControl, Wake
 from actors.queue import Queue
+from actors.reviser import Reviser
 from actors.steward import Steward
 from actors.world import World
 from config.settings import Settings
 from domain.job import JobState
 from domain.ranges import Range
+from domain.revising import Revision
 from domain.spec import Step, WorkflowSpec
 from storage import alerts, allocations, attempts, jobs, workflows
 from storage.sandboxes import Sandboxes
@@ -41,7 +43,7 @@ class HandClock:
 
 
 class Place:
-    """A store with a steward and a queue over it; `sites` may differ from one life to the next."""
+    """A store with steward, reviser and queue over it; `sites` may differ from one life to the next."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -56,6 +58,7 @@ class Place:
         self.world = World(settings, store, self.clock, Sandboxes(self.directory), {}, {}, {}, {})
         children: tuple[ChildSpec, ...] = (
             ChildSpec("steward", partial(Steward, self.world)),
+            ChildSpec("reviser", partial(Reviser, self.world)),
             ChildSpec("queue", partial(Queue, self.world)),
         )
         if settings.feed.source:
@@ -72,8 +75,8 @@ class Place:
         return self.system.ref(name)
 
     async def look(self) -> None:
-        """Have both do what the rows ask for now."""
-        for name in ("steward", "queue", "steward", "queue"):
+        """Have all do what the rows ask for now."""
+        for name in ("steward", "reviser", "queue", "steward", "queue"):
             await self.ref(name).ask(Wake())
 
     async def say(self, scope: str, *subjects: str, kind: str = "hold", **more: Any) -> list[str]:
@@ -83,6 +86,15 @@ class Place:
         answer: ControlsChanged = await self.ref("steward").ask(order)
         await self.look()
         return answer.subjects
+
+    async def change(self, workflow: str = "w", *, dry_run: bool = False, **changes: Any) -> Revised:
+        """Give a workflow a new version."""
+        order = ReviseWorkflow(
+            workflow=workflow, revision=Revision(**changes), reason="a look", who="ann", dry_run=dry_run
+        )
+        answer: Revised = await self.ref("reviser").ask(order)
+        await self.look()
+        return answer
 
     async def mode(self, value: str, **more: Any) -> list[str]:
         return await self.say("site", "alps", kind="mode", value=value, **more)

@@ -10,19 +10,23 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from actors import curves
 from actors.brakes import Work
 from actors.error import Error
-from actors.messages import AllowNode, Changed, ExcludeNode, RetryJobs, RevertNeeds, Wake
+from actors.messages import AllowNode, Changed, ExcludeNode, KillJobs, Refused, RetryJobs, RevertNeeds, Wake
 from actors.queue import Queue
 from actors.world import World
 from config.settings import Settings
+from config.site_settings import Errors
 from domain import exit_codes as x
+from domain.spec import BackOff, Retry
 from storage import adjustments, attempts, nodes, schema
 from storage.attempts import Failure, Seen
 from storage.sandboxes import Sandboxes
 from storage.store import Store
 from supervisors import ActorSystem, ChildSpec, SupervisorSpec
 from tests.unit.actors.ruling import SITES, J, Place
+from tests.unit.storage.conftest import make_spec
 
 ROOMY = {
     name: {"storage": {"kind": "posix"}, "targets": {f"{name}-batch": {"kind": "local", "limits": {"processing": 99}}}}
@@ -37,7 +41,8 @@ class Ward(Place):
     async def life(self, sites: dict[str, Any] = SITES, **tables: Any) -> AsyncIterator["Ward"]:
         store = await Store.open(f"sqlite:///{self.directory}/agent.db", clock=self.clock)
         settings = msgspec.convert({"agent": {"name": "here"}, "sites": sites, **tables}, Settings)
-        self.world = World(settings, store, self.clock, Sandboxes(self.directory), {}, {}, {}, {})
+        own = curves.known(settings.errors)
+        self.world = World(settings, store, self.clock, Sandboxes(self.directory), {}, {}, {}, {}, curves=own)
         children = (ChildSpec("error", partial(Error, self.world)), ChildSpec("queue", partial(Queue, self.world)))
         self.system = ActorSystem(SupervisorSpec("root", children), clock=self.clock)
         await self.system.start()
@@ -51,16 +56,18 @@ class Ward(Place):
         for name in ("error", "queue", "error", "queue"):
             await self.ref(name).ask(Wake())
 
-    async def fail(self, ids: list[int], code: int, *, node: str = "n1", ran_s: float = 1000.0) -> None:
+    async def fail(
+        self, ids: list[int], code: int, *, node: str = "n1", ran_s: float = 1000.0, text: str = "", settle: bool = True
+    ) -> None:
         """Let the attempts of released jobs run and fail, each where the queue has put it."""
         for job in await self.load(ids):
             await self.submit([job.id], str(job.site))
         now = self.clock.now
         seen = {owner: Seen("", node=node, started_at=now, ended_at=now + ran_s) for owner in ids}
         await self.world.store.write(lambda tx: attempts.ended(tx, seen))
-        failures = [Failure(owner, code, f"odd thing {code}") for owner in ids]
+        failures = [Failure(owner, code, text or f"odd thing {code}") for owner in ids]
         await self.world.store.write(lambda tx: attempts.fail(tx, failures))
-        self.clock.now += 10.0
+        self.clock.now += 10.0 if settle else 0.0
         await self.look()
 
     async def order(self, message: object) -> list[int]:
@@ -216,3 +223,80 @@ async def test_a_queued_job_says_which_site_it_keeps_away_from(ward: Ward) -> No
         assert verdict.code == "no-slot"
         assert f"{other}-batch full" in verdict.text
         assert f"keeps away from {here} after a failure there" in verdict.text
+
+
+@pytest.mark.feature("PA-316", "PA-412")
+async def test_commands_are_about_jobs_workflows_or_requests_and_how_they_failed(ward: Ward) -> None:
+    async with ward.life(ROOMY):
+        ids = await ward.add(count=4)
+        await ward.fail(ids[:2], x.HOOK_UNUSABLE)
+        await ward.fail(ids[2:3], x.HELD_FOR_GOOD)
+        await ward.look()
+        assert [job.state for job in await ward.load(ids[:3])] == [J.EXHAUSTED] * 3
+        error = ward.ref("error")
+        owner = schema.workflow.update().values(request="winter")
+        await ward.world.store.write(lambda tx: tx.connection.execute(owner))
+        for order, chosen in (
+            (RetryJobs(request="winter", dry_run=True), ids[:3]),
+            (RetryJobs(request="winter", code=x.HELD_FOR_GOOD, dry_run=True), ids[2:3]),
+            (RetryJobs(jobs=ids, code=x.HOOK_UNUSABLE, site="nowhere", dry_run=True), []),
+            (KillJobs(request="winter", dry_run=True), ids[3:]),
+        ):
+            assert sorted((await error.ask(order)).ids) == chosen, order
+        with pytest.raises(Refused, match="no request 'summer'"):
+            await error.ask(KillJobs(request="summer"))
+        with pytest.raises(Refused, match="no archive is left of any of 3 jobs"):
+            await error.ask(RetryJobs(request="winter", archived=True))
+        assert (await error.ask(KillJobs(jobs=ids[3:]))).ids == ids[3:]
+        assert (await error.ask(KillJobs(jobs=ids[3:]))).ids == []
+
+
+LICENCE = "examples.back_off.licence:licence"
+
+
+@pytest.mark.feature("PA-404")
+async def test_a_back_off_of_ones_own_decides_how_long_a_job_waits(ward: Ward) -> None:
+    """The worked example: an hour at most where the rule says licence, minutes elsewhere; drawn below, as with all curves."""
+    rule = {"name": "licence server away", "text": "licence", "blame": "payload"}
+    retry = Retry(processing=9, back_off={"payload": BackOff(curve="licence", base_s=60, cap_s=7200)})
+    async with ward.life(ROOMY, errors={"curves": {"licence": LICENCE}, "rules": [rule]}) as here:
+        waits: dict[str, float] = {}
+        for name, text in (("a", "no licence left"), ("b", "odd")):
+            ids = await here.add(name, count=12, retry=retry, sites=["alps"])
+            for job in ids:
+                before = here.clock.now
+                await here.fail([job], 1, text=text, settle=False)
+                (after,) = await here.world.store.read(
+                    lambda c, j=job: list(
+                        c.execute(sa.select(schema.job.c.wake_at).where(schema.job.c.id == j)).scalars()
+                    )
+                )
+                waits[name] = max(waits.get(name, 0.0), after - before)
+        assert 60 < waits["a"] <= 3600 + 20
+        assert waits["b"] <= 60 + 20
+
+
+@pytest.mark.feature("PA-404")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"night": "no.such:thing"}, r"errors.curves.night: got 'no.such:thing', expected module:function"),
+        ({"night": "domain.backoff:DOUBLINGS"}, "a int, expected a function"),
+        ({"linear": LICENCE}, "expected a name that is not built in"),
+        ({"pause": LICENCE}, "expected a name that is not built in"),
+    ],
+)
+def test_what_is_no_back_off_is_refused_before_anything_starts(given: dict[str, str], said: str) -> None:
+    with pytest.raises(curves.WrongCurve, match=said):
+        curves.known(Errors(curves=given))
+
+
+@pytest.mark.feature("PA-404")
+def test_a_workflow_may_name_the_back_offs_of_its_agent_only() -> None:
+    spec = make_spec(retry=Retry(back_off={"site": BackOff(curve="license")}))
+    with pytest.raises(Refused, match="no back-off 'license'; did you mean 'licence'"):
+        curves.check(spec, curves.known(Errors(curves={"licence": LICENCE})))
+    spec = make_spec(retry=Retry(back_off={"site": BackOff(curve="moonphase")}))
+    with pytest.raises(Refused, match="expected one of fixed, linear, squared, exponential, pause"):
+        curves.check(spec, curves.known(Errors()))
+    curves.check(make_spec(retry=Retry(back_off={"site": BackOff(curve="pause")})), curves.known(Errors()))

@@ -22,11 +22,16 @@ from actors.messages import (
     LettersChanged,
     LiftControl,
     Refused,
+    Reload,
+    Reloaded,
     ReplayLetters,
     RetryJobs,
     RetryTransfers,
     RevertNeeds,
+    Revised,
+    ReviseWorkflow,
     SetControl,
+    SettingChange,
     Submitted,
     SubmitWorkflow,
 )
@@ -47,17 +52,19 @@ def answer(message: Any) -> Any:
                 raise Refused("workflow 'taken' exists with other content")
             return Submitted(workflow=3, name=message.spec.name, new=True, events=message.spec.events, jobs=2)
         case RetryJobs() | KillJobs():
-            return Changed(ids=[job for job in message.jobs if job < 20] or ([5] if message.workflow else []))
+            return Changed(
+                ids=[job for job in message.jobs if job < 20] or ([5] if message.workflow or message.request else [])
+            )
         case ExcludeNode() | AllowNode():
             return Changed(ids=[1] if message.node.startswith("bad") else [])
         case RetryTransfers() | CancelTransfers():
             return Changed(ids=message.ids or [1])
-        case RevertNeeds():
-            return Changed(ids=[5, 6])
         case HoldWorkflow():
             return Changed(ids=[1] if message.workflow == "zmumu" or not message.hold else [])
         case ConfirmFeed():
             return ControlsChanged(subjects=["alpha", "beta"])
+        case ReviseWorkflow() | Reload() | RevertNeeds():
+            return changed(message)
         case SetControl() | LiftControl():
             return ControlsChanged(subjects=message.subjects)
         case ReplayLetters() | DropLetters():
@@ -65,6 +72,19 @@ def answer(message: Any) -> Any:
         case "crash":
             raise ValueError("a <b>bug</b>")
     return None
+
+
+def changed(message: ReviseWorkflow | Reload | RevertNeeds) -> Revised | Reloaded | Changed:
+    """What those say that change what the agent works by."""
+    if isinstance(message, Reload):
+        key = SettingChange(key="sites.alpha.targets.a.limits.merge", before="10", after="20", restart=False)
+        port = SettingChange(key="admin.port", before="0", after="1", restart=True)
+        return Reloaded(changes=[key, port], leaving=["old"], failed=[])
+    if isinstance(message, RevertNeeds):
+        return Changed(ids=[5, 6])
+    if message.revision.sites == ["nowhere"]:
+        raise Refused("sites: no site 'nowhere'; expected one of alpha, beta")
+    return Revised(version=2, changes=["memory_mb: 2000 -> 3000"], withdrawn=4)
 
 
 class Agent:
@@ -119,7 +139,7 @@ def world(state: Path, store: Store, hosts: Hosts | None = None, **admin: Any) -
 def tree(start: Callable[[], Admin]) -> SupervisorSpec:
     stages = [
         ChildSpec(name, lambda: Probe(answer))
-        for name in ("injector", "steward", "queue", "error", "postmaster", "transfer", "feed")
+        for name in ("injector", "steward", "reviser", "reloader", "queue", "error", "postmaster", "transfer", "feed")
     ]
     return SupervisorSpec("agent", (SupervisorSpec("stages", tuple(stages)), ChildSpec("admin", start)))
 

@@ -160,3 +160,13 @@ def test_openssh_is_told_the_same(tmp_path: object) -> None:
         assert expected in said, expected
     assert "proxycommand ssh" in said
     assert "gate.example.org" in said
+
+
+@pytest.mark.feature("OPS-03")
+def test_hosts_come_while_the_agent_runs_and_none_changes() -> None:
+    hosts = Hosts({"a": Host(address="a.example.org", port=2201)})
+    with pytest.raises(ValueError, match="host 'b' is not configured, expected one of local, a"):
+        hosts.openssh("b")
+    hosts.learn({"a": Host(address="elsewhere", port=1), "b": Host(address="b.example.org", port=2202)})
+    assert any("2201" in option for option in hosts.openssh("a"))
+    assert any("2202" in option for option in hosts.openssh("b"))

@@ -148,7 +148,7 @@ def test_diff_shows_what_was_set_and_what_needs_a_restart(tmp_path: Path) -> Non
     assert [str(change) for change in diff(one, two)] == [
         "sites.here.targets.local.max_submit: 500 -> 10",
         'sites.here.targets.local.environment.A: not set -> "1"',
-        "sites.here.targets.local.password: not set -> (not shown)  (needs a restart)",
+        "sites.here.targets.local.password: not set -> (not shown)",
     ]
     assert [change.key for change in diff(one)] == [
         "agent.name",

@@ -20,6 +20,7 @@ from actors.messages import (
 )
 from services.console.agent import AgentFile
 from services.console.exits import Exit
+from storage import jobs
 from tests.unit.admin.running import Agent
 from tests.unit.console.test_reading import CONFIG
 
@@ -56,6 +57,33 @@ async def test_transfers_are_tried_again_and_given_up(agent: Agent, run: Run) ->
     assert agent.probe("transfer").messages[-1] == order
     assert "either ids or --to" in (await run("transfers", "retry", "1", "--to", "gamma", code=Exit.USAGE)).stderr
     assert "expected ids" in (await run("transfers", "cancel", code=Exit.USAGE)).stderr
+
+
+@pytest.mark.feature("PA-316", "PA-412", "PA-414", "OPS-06")
+async def test_jobs_are_named_one_by_one_by_ranges_by_workflow_or_by_request(agent: Agent, run: Run) -> None:
+    await run("kill", "5-7", "6", "--dry-run")
+    assert agent.probe("error").messages[-1].jobs == [5, 6, 7]
+    await run("kill", "--request", "req-7", "--dry-run")
+    assert agent.probe("error").messages[-1].request == "req-7"
+    await run("retry", "-w", "zmumu", "--code", "8021", "--site", "alpha", "--archived")
+    order = RetryJobs(workflow="zmumu", code=8021, site="alpha", archived=True, who="anna")
+    assert agent.probe("error").messages[-1] == order
+    for words in (["7-5"], ["x"], ["-5"], ["5-"], ["0"], ["1-200000"], ["5", "-w", "zmumu"], []):
+        asked = await run("kill", *words, code=Exit.USAGE)
+        assert "expected" in asked.stderr or "No such option" in asked.stderr, words
+    assert "there is no request 'reg-7'" in (await run("kill", "--request", "reg-7", code=Exit.FAILED)).stderr
+    assert "job 999" in (await run("kill", "999", code=Exit.FAILED)).stderr
+
+
+@pytest.mark.feature("PA-316")
+async def test_what_is_killed_is_told_until_its_target_has_confirmed_it(agent: Agent, run: Run) -> None:
+    await agent.store.write(lambda tx: jobs.kill(tx, [8], "wrong"))
+    found = json.loads((await run("ending", "--json")).stdout)
+    assert [(one["workflow"], one["attempts"], one["job"]) for one in found] == [("zmumu", 1, 8)]
+    assert "zmumu" in (await run("ending", "7-8", "--workflow", "zmumu")).stdout
+    assert "has not confirmed the end" in (await run("why", "job:8")).stdout.replace("\n", " ")
+    assert "every target has confirmed every end" in (await run("ending", "5-7")).stdout
+    assert json.loads((await run("status", "--json")).stdout)["ending"] == found
 
 
 @pytest.mark.feature("OPS-06")

@@ -5,13 +5,16 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from services.console.commands import build
+from services.console.commands import VERBS, build, find
 from services.console.exits import MEANING, Exit
+from services.console.later import built
+from services.console.program import program
 from tests.unit.admin import filled
 
 CONFIG = """
@@ -165,9 +168,7 @@ def test_configurations(run: Run, tmp_path: Path) -> None:
 
 
 def test_each_verb_has_help_with_an_example(run: Run) -> None:
-    app = typer.Typer()
-    build(app)
-    names = [command.name for command in app.registered_commands if command.name]
+    names = [name for name, verb in VERBS.items() if not verb.place.endswith(":app")]
     assert len(names) >= 15
     for words in (
         [[name] for name in names]
@@ -179,12 +180,22 @@ def test_each_verb_has_help_with_an_example(run: Run) -> None:
         assert "run_agent.py" in text, words
 
 
+def test_the_list_of_verbs_says_of_each_what_its_help_begins_with() -> None:
+    listed = {name: verb.text for name, verb in VERBS.items()}
+    own = {
+        name: " ".join((built(name, find(verb)).help or "").split("\n\n")[0].split()) for name, verb in VERBS.items()
+    }
+    assert listed == own
+    app = program(Mock(side_effect=AssertionError("nothing is imported to list what there is")))
+    for name, text in listed.items() | {("run", "Run an agent until"), ("simulate", "Try the agent in a world")}:
+        shown = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.replace("│", "").split())
+        assert f"{name} {text.replace('`', '')}" in shown
+
+
 def test_the_exit_codes_are_documented() -> None:
     assert set(MEANING) == set(Exit)
     page = (Path(__file__).parents[3] / "docs" / "reference" / "commands.md").read_text()
     for code, meaning in MEANING.items():
         assert f"| {code.value} | {meaning} |" in page
-    app = typer.Typer()
-    build(app)
-    for command in app.registered_commands:
-        assert f"### {command.name}" in page
+    for name in VERBS:
+        assert f"### {name}" in page

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from domain.job import JobType
 from domain.matching import Candidate, Choice, Place, match, may_run, room_for, wait_reason
+from domain.spread import Spread, surplus
 
 SITES = st.sampled_from("ABC")
 KINDS = st.sampled_from(list(JobType))
@@ -80,6 +81,105 @@ def test_the_emptiest_allowed_place_is_taken_and_the_better_one_more_often():
     many = [Candidate(n, P, frozenset(), None) for n in range(1, 61)]
     shares = {target: len(ids) for target, ids in by_target(match(many, even)).items()}
     assert shares["b"] > 2 * shares["a"]
+
+
+@st.composite
+def spread_queues(draw: st.DrawFn) -> list[Candidate]:
+    """Jobs of three workflows of which some may be at few sites only, as the queue would hand them over."""
+    flows = {
+        flow: (draw(st.sampled_from(("", "higgs", "top"))), draw(st.sampled_from((2, 1))),
+               Spread(flow, draw(st.frozensets(SITES, max_size=2)), draw(st.none() | st.integers(1, 3))))
+        for flow in (1, 2, 3)
+    }  # fmt: skip
+    owned = [(job, draw(st.sampled_from((1, 2, 3)))) for job in draw(queues())]
+    found = []
+    for job, flow in owned:
+        group, rank, spread = flows[flow]
+        bound = {other.pinned for other, owner in owned if owner == flow and other.pinned is not None}
+        spread = spread._replace(used=spread.used | bound)  # a merge's inputs lie there: its workflow is there
+        found.append(job._replace(rank=rank, group=group, spread=spread))
+    return sorted(found, key=lambda job: (-job.rank, job.id))
+
+
+@st.composite
+def meant_places(draw: st.DrawFn) -> list[Place]:
+    groups = st.frozensets(st.sampled_from(("higgs", "top")), max_size=2)
+    return [place._replace(groups=draw(groups), fillers=draw(st.booleans())) for place in draw(places())]
+
+
+@pytest.mark.feature("PA-210", "PA-218")
+@given(spread_queues(), meant_places())
+def test_laws_of_the_spread(queue, free):
+    by_id = {job.id: job for job in queue}
+    released = by_target(match(queue, free))
+    used = {job.spread.workflow: job.spread.used for job in queue}
+    left = []
+    for place in free:
+        rest = place
+        for job in (by_id[identity] for identity in released.get(place.target, [])):
+            assert place.meant_for(job)
+            if job.pinned is None:
+                used[job.spread.workflow] |= {place.site}
+            rest = rest.less(job)
+        left.append(rest)
+    for job in queue:
+        most, before = job.spread.most, len(job.spread.used)
+        assert most is None or len(used[job.spread.workflow]) <= max(most, before), "a site beyond the limit was taken"
+    given_out = {identity for ids in released.values() for identity in ids}
+    at = {flow: {place.site for place in free for each in released.get(place.target, []) if by_id[each].spread.workflow == flow}
+          for flow in used}  # fmt: skip
+    for job in queue:
+        now = job._replace(spread=job.spread._replace(used=job.spread.used | at[job.spread.workflow]))
+        assert job.id in given_out or not room_for(now, left), "a place stays free that it could have"
+        if job.id not in given_out:
+            reason = wait_reason(now, left)
+            assert not reason.startswith("next-sweep"), reason
+
+
+@pytest.mark.feature("PA-210")
+def test_a_place_that_is_meant_for_a_group_takes_those_that_are_there_then_the_group_then_others():
+    free = [Place("r", "R", {P: 3}, groups=frozenset({"higgs"}), fillers=True)]
+    there = Spread(0, frozenset({"R"}), None)
+    nowhere = Spread(0, frozenset(), None)
+    filler = Candidate(1, P, frozenset(), None, spread=nowhere)
+    meant = Candidate(2, P, frozenset(), None, group="higgs", spread=nowhere)
+    present = Candidate(3, P, frozenset(), None, spread=there)
+    queue = [filler, meant, present]
+    for room, wanted in ((1, [3]), (2, [2, 3]), (3, [1, 2, 3])):
+        assert by_target(match(queue, [free[0]._replace(free={P: room})])) == {"r": wanted}
+    urgent = [filler._replace(rank=1), *queue[1:]]
+    assert by_target(match(urgent, [free[0]._replace(free={P: 1})])) == {"r": [1]}, (
+        "the workflow's priority stands above"
+    )
+    closed = [free[0]._replace(fillers=False)]
+    assert by_target(match(queue, closed)) == {"r": [2]}
+    assert wait_reason(present, closed) == "group: r only for higgs; its workflow is of no group"
+    assert by_target(match([filler._replace(pinned="R")], closed)) == {"r": [1]}, "a merge goes where its inputs lie"
+
+
+@pytest.mark.feature("PA-210", "PA-218")
+def test_a_workflow_takes_no_further_site():
+    free = [Place("a", "A", {P: 1}), Place("b", "B", {P: 9}), Place("c", "C", {P: 8})]
+    queue = [Candidate(n, P, frozenset(), None, spread=Spread(7, frozenset({"A"}), 2)) for n in range(1, 20)]
+    assert {target: len(ids) for target, ids in by_target(match(queue, free)).items()} == {"a": 1, "b": 9}
+    assert room_for(queue[0], free) == 10
+    full = Spread(7, frozenset({"A", "B"}), 2)
+    left = [free[0]._replace(free={P: 0}), free[1]._replace(free={P: 0}), free[2]]
+    assert wait_reason(queue[0]._replace(spread=full), left) == (
+        "spread: its workflow is at 2 of at most 2 sites (A, B); c beyond that has room"
+    )
+    assert wait_reason(queue[0]._replace(spread=full), left[:2]).startswith("no-slot: ")
+
+
+@pytest.mark.feature("PA-210")
+@given(st.integers(1, 4), st.frozensets(SITES), st.dictionaries(SITES, st.integers(1, 9)))
+def test_what_has_to_be_left_is_where_least_waits(most, fixed, loose):
+    left = surplus(most, fixed, loose)
+    kept = {*loose} - left - fixed
+    assert not left & fixed
+    assert len(fixed | kept) <= max(most, len(fixed))
+    assert not left or len(fixed | kept) >= most
+    assert all(loose[gone] <= loose[stays] for gone in left for stays in kept)
 
 
 @pytest.mark.feature("PA-207")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import exit_codes as x
+from domain.backoff import CURVES, Failed
 from domain.job import JobType
 from domain.retry import ALLOWANCE, Again, GiveUp, Pause, Tried, Verdict
 from domain.retry import decide as judge
@@ -256,3 +257,34 @@ def test_the_reason_of_a_refusal_is_kept_within_what_a_job_can_hold():
     verdict = judge([long], JobType.PROCESSING, POLICY, 1.0)
     assert len(verdict.reason) <= 500
     assert verdict.reason.endswith("let it ask for less")
+
+
+def broken(_: Failed) -> float:
+    raise OSError("no such table")
+
+
+@pytest.mark.feature("PA-404")
+@pytest.mark.parametrize(
+    "curve", [broken, lambda _: float("nan"), lambda _: -1.0, lambda _: float("inf"), lambda _: "soon", None]
+)
+def test_a_curve_that_cannot_be_used_gives_way_to_the_usual_one(curve):
+    """One that raises, gives no time, or is not there any more; no job is lost or hangs by it."""
+    retry = Retry(infrastructure=9, back_off={"infrastructure": BackOff(curve="theirs", base_s=10, cap_s=100)})
+    tried = [Tried(x.ABSENT, classify(x.ABSENT), "a")] * 3
+    curves = dict(CURVES) if curve is None else {**CURVES, "theirs": curve}
+    verdict = judge(tried, JobType.PROCESSING, retry, 1.0, curves=curves)
+    assert isinstance(verdict, Again)
+    assert verdict.delay_s == 40.0
+    assert "back-off theirs cannot be used" in verdict.reason
+
+
+@pytest.mark.feature("PA-404")
+def test_a_curve_sees_what_failed_and_stays_below_the_cap():
+    seen = []
+    retry = Retry(processing=9, back_off={"merge": BackOff(curve="theirs", base_s=10, cap_s=100)})
+    tried = [Tried(7, classify(7), "a", "n1"), Tried(8, classify(8), "b", "n2")]
+    curves = {"theirs": lambda failed: seen.append(failed) or 1e9}
+    verdict = judge(tried, JobType.MERGE, retry, 0.5, curves=curves)
+    assert isinstance(verdict, Again)
+    assert verdict.delay_s == 50.0
+    assert seen == [Failed(2, "payload", "merge", "payload failed", 8, "b", "n2")]

@@ -1,13 +1,17 @@
 """The table of failures: ordered, extendable, without holes; refused where a rule says nothing."""
 
+from time import process_time
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import exit_codes as x
+from domain import expression
+from domain.held import BUILT_IN as HELD
 from domain.job import JobType
-from domain.rules import BOOK, BUILT_IN, UNKNOWN, Action, Blame, Evidence, Rule, RuleBook, classify, ranges
+from domain.rules import BOOK, BUILT_IN, TEXT_END, UNKNOWN, Action, Blame, Evidence, Rule, RuleBook, classify, ranges
 
 CODES = st.integers(0, 100_000)
 
@@ -103,6 +107,9 @@ def test_codes_that_are_accepted_are_those_of_the_payload_alone() -> None:
         ({"name": "back", "codes": "9-1"}, "runs backwards"),
         ({"name": "torn", "text": "("}, "text is no regular expression"),
         ({"name": "torn", "said": "*"}, "said is no regular expression"),
+        ({"name": "back", "text": r"(a)\1"}, "expected RE2, which has no look-around and no back-references"),
+        ({"name": "ahead", "said": "a(?=b)"}, "said is no regular expression"),
+        ({"name": "vast", "text": "(a{1000}){1000}"}, "text is no regular expression"),
         ({"name": "far", "codes": "50660", "action": "accept"}, "accept needs exit codes 1 to 255"),
         ({"name": "seen", "codes": "3", "text": "fine", "action": "accept"}, "accept needs exit codes 1 to 255"),
         ({"name": "odd", "codes": "x"}, "codes"),
@@ -114,6 +121,24 @@ def test_codes_that_are_accepted_are_those_of_the_payload_alone() -> None:
 def test_what_is_no_rule_is_refused(given: dict[str, object], text: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=text):
         msgspec.convert(given, Rule)
+
+
+@pytest.mark.feature("PA-405")
+@pytest.mark.parametrize("text", ["(a+)+$", "(a|aa)+$", "(.*a){20}b", r"^(\w+\s?)*$", "(x+x+)+y"])
+def test_no_expression_of_an_operator_holds_whoever_books_a_failure(text: str) -> None:
+    """Python's own engine needs longer than the universe is old for most of these; a hundred failures are booked at once."""
+    book = RuleBook([Rule(name="trap", text=text)])
+    logs = [letter * TEXT_END + "!" for letter in ("a", "x", "a ", "\u00e4")]
+    begun = process_time()
+    for log in logs * 25:
+        book.classify(Evidence(1, "payload: exit code 1", log))
+    assert process_time() - begun < 1.0
+
+
+@pytest.mark.feature("PA-405", "PA-315")
+def test_every_expression_of_ours_is_one() -> None:
+    for text in {one for rule in BUILT_IN for one in (rule.said, rule.text)} | {rule.said for rule in HELD}:
+        expression.check("text", text)
 
 
 @pytest.mark.feature("PA-310")

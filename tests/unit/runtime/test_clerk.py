@@ -88,6 +88,14 @@ def test_a_fenced_token_never_runs_and_a_running_one_is_not_fenced(site: SiteSpo
     assert site.ended("a") is None
 
 
+@pytest.mark.feature("PA-308")
+def test_a_token_without_a_directory_is_fenced_too(site: SiteSpool) -> None:
+    """The request comes late: the job was cleaned up, or never came here. It must not come after the fence either."""
+    assert ask(site, "fence", tokens=["gone"]) == {"running": {}}
+    assert site.runner("gone") == VOID
+    assert not site.begin("gone")
+
+
 @pytest.mark.feature("PA-316")
 def test_cancel_ends_what_has_not_begun_and_marks_what_has(site: SiteSpool) -> None:
     ask(site, "submit", parcels=[parcel(site, "p", "a", "b")])

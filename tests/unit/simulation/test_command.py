@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from run_agent import run, simulated
+from run_agent import agent
 from services.console.program import program
-from services.simulation.command import simulate_command
 from tests.unit.simulation.worlds import TINY, world
 
 
@@ -34,7 +33,7 @@ def scenario(tmp_path: Path) -> Path:
 
 
 def simulate(*words: object) -> Result:
-    return CliRunner().invoke(program(run, (), simulate_command(simulated)), ["simulate", *map(str, words)])
+    return CliRunner().invoke(program(agent), ["simulate", *map(str, words)])
 
 
 def test_a_table_for_people(scenario: Path) -> None:

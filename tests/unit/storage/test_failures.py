@@ -18,7 +18,6 @@ from storage import (
     attempts,
     braking,
     courses,
-    jobs,
     learning,
     nodes,
     rulebook,
@@ -44,6 +43,17 @@ async def test_a_change_of_the_rules_is_a_new_version_and_the_same_ones_are_not(
         book = await campaign.write(lambda tx, r=rules: rulebook.install(tx, r))
         assert book.version == version
         assert (await campaign.read(rulebook.current)).own == tuple(rules)
+
+
+@pytest.mark.feature("PA-405")
+async def test_rules_of_another_release_that_are_none_for_this_one_are_replaced(campaign: Campaign) -> None:
+    ahead = '[{"name":"ahead","text":"a(?=b)"}]'
+    await campaign.write(
+        lambda tx: tx.connection.execute(schema.rulebook.insert().values(version=4, at=tx.now, rules=ahead))
+    )
+    own = Rule(name="licence", text="licence")
+    assert (await campaign.write(lambda tx: rulebook.install(tx, [own]))).version == 5
+    assert (await campaign.read(rulebook.current)).own == (own,)
 
 
 @pytest.mark.feature("PA-405", "PA-416")
@@ -218,19 +228,6 @@ async def test_a_report_that_comes_late_or_twice_changes_nothing(
     await campaign.write(lambda tx: attempts.ended(tx, {job.id: Seen("", exit_code=0)}))
     assert await campaign.read(everything) == before
     assert await campaign.breaches() == []
-
-
-@pytest.mark.feature("PA-316")
-async def test_killed_attempts_are_counted_until_their_target_confirms_the_end(campaign: Campaign) -> None:
-    ids = await campaign.at_target(4)
-    await campaign.write(lambda tx: jobs.kill(tx, ids[:2], "not wanted"))
-    await campaign.write(lambda tx: attempts.fail(tx, [Failure(ids[2], 90014, "waited")], outcome="lost"))
-    assert await campaign.read(attempts.still_ending) == {"A.batch": 3}
-    left = await campaign.read(lambda c: attempts.left_behind(c, "A.batch", 10))
-    await campaign.write(lambda tx: attempts.cleaned(tx, left.killed[:1]))
-    assert await campaign.read(attempts.still_ending) == {"A.batch": 2}
-    await campaign.write(lambda tx: attempts.cleaned(tx, left.killed))
-    assert await campaign.read(attempts.still_ending) == {}
 
 
 @pytest.mark.feature("PA-321", "PA-406", "PA-408", "PA-409")

@@ -12,7 +12,10 @@ from storage import (
     schema,
     workflows,
 )
+from storage.attempts import Failure
+from storage.endings import endings
 from storage.revoking import revoke
+from tests.unit.storage.conftest import Campaign, make_spec
 
 
 @pytest.mark.feature("PA-019")
@@ -141,3 +144,41 @@ async def test_an_aborted_workflow_names_every_event_as_lost(campaign):
     assert await campaign.breaches() == []
     row = await campaign.ledger()
     assert (row.in_progress, row.lost) == (100, 900)
+
+
+@pytest.mark.feature("PA-316")
+async def test_what_was_ended_is_counted_until_its_target_confirms_it(campaign):
+    """By job, workflow, request; withdrawn and given up ones too, ended ones never."""
+    ids = await campaign.at_target(5)
+    other = Campaign(campaign.store, campaign.clock, make_spec(name="other"))
+    far = await other.at_target(2)
+    await campaign.write(
+        lambda tx: tx.connection.execute(
+            schema.workflow.update().where(schema.workflow.c.name == "other").values(request="winter")
+        )
+    )
+    assert await campaign.read(endings) == []
+    await campaign.write(lambda tx: jobs.kill(tx, [*ids[:2], far[0]], "not wanted"))
+    killed_at = campaign.clock.now
+    await campaign.write(lambda tx: attempts.fail(tx, [Failure(ids[2], 90014, "waited")], outcome="lost"))
+    await campaign.fail(ids[3:4])
+
+    async def left(**which):
+        return [
+            (one.target, one.workflow, one.attempts, one.jobs, one.job)
+            for one in await campaign.read(lambda c: endings(c, **which))
+        ]
+
+    ours, theirs = ("A.batch", "w", 3, 3, ids[0]), ("A.batch", "other", 1, 1, far[0])
+    assert await left() == [theirs, ours]
+    assert await left(workflow_name="w") == [ours]
+    assert await left(request="winter") == [theirs]
+    assert await left(jobs=[ids[1], ids[3]]) == [("A.batch", "w", 1, 1, ids[1])]
+    assert await left(jobs=[]) == await left(workflow_name="none") == []
+    assert (await campaign.read(endings))[1].since == killed_at
+    found = await campaign.read(lambda c: attempts.left_behind(c, "A.batch", 10))
+    assert len(found.killed) == 4
+    await campaign.write(lambda tx: attempts.cleaned(tx, found.killed[:3]))
+    assert sum(one.attempts for one in await campaign.read(endings)) == 1
+    await campaign.write(lambda tx: attempts.cleaned(tx, found.killed))
+    assert await campaign.read(endings) == []

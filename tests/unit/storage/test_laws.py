@@ -233,6 +233,56 @@ def test_a_store_in_order_breaks_none(template):
     assert look(template) == []
 
 
+LATER = {"id": "id + 1000", "number": "number + 1", "token": "token || 'x'"}
+GONE = one("file", "state = 'removed'")
+BOOKED_FILE = f"job_id IN (SELECT id FROM job WHERE {BOOKED})"
+
+
+@pytest.mark.feature("REL-10")
+@pytest.mark.parametrize(
+    ("law", "damage", "text"),
+    [
+        ("one-live", copied("attempt", attempts_of(RUNNING), **LATER, live="NULL", outcome="'failed'"), "attempt 1 is live though 2 came after it"),
+        ("one-live", f"DELETE FROM attempt WHERE {attempts_of(RUNNING)}", "is pending with 0 live attempts, expected 1"),
+        ("one-token", f"UPDATE attempt SET number = 2 WHERE {attempts_of(RUNNING)}", "has 1 attempts, the last has number 2"),
+        ("fenced", f"DELETE FROM attempt WHERE {attempts_of(BOOKED)}", "has 1 files registered from 0 successful attempts"),
+        ("fenced", f"UPDATE attempt SET outcome = 'failed' WHERE {attempts_of(BOOKED)}", "has 1 files registered from 0 successful attempts"),
+        ("fenced", f"DELETE FROM file WHERE {BOOKED_FILE}", "has 0 files registered from 1 successful attempts"),
+        ("fenced", copied("attempt", attempts_of(BOOKED), **LATER), "has 1 files registered from 2 successful attempts"),
+        ("fenced", copied("file", BOOKED_FILE, id="id + 1000", lfn="lfn || 'x'"), "has 2 files registered from 1 successful attempts"),
+        ("fenced", copied("attempt", attempts_of(BOOKED), **LATER, outcome="'failed'"), "is booked by attempt 1 though 2 came after it"),
+        ("accounted", f"DELETE FROM file WHERE {BOOKED_FILE}", "is accounted with 0 registered files, expected 1"),
+        ("accounted", f"UPDATE merge_input SET live = NULL WHERE file_id IN (SELECT id FROM file WHERE {GONE})", "is cleaned with 0 registered files, expected 1"),
+        ("accounted", copied("file", BOOKED_FILE, id="id + 1000", lfn="lfn || 'x'"), "is accounted with 2 registered files, expected 1"),
+        ("accounted", f"UPDATE job SET state = 'killed' WHERE {BOOKED}", "is killed with 1 registered files, expected 0"),
+        ("one-merge", f"UPDATE file SET state = 'merged' WHERE {UNDER}", "is merged in 1 live merges, 0 of them booked"),
+        ("one-merge", f"UPDATE file SET state = 'removing' WHERE {UNDER}", "is removing in 1 live merges, 0 of them booked"),
+        ("one-merge", f"UPDATE file SET state = 'undermerge' WHERE {SHOWN}", "is undermerge in 0 live merges, 0 of them booked"),
+        ("cover", f"DELETE FROM job WHERE {RUNNING}", "it leaves a gap"),
+    ],
+)  # fmt: skip
+def test_a_breach_names_the_one_offender_and_how(broken, law, damage, text):
+    assert [breach.text for breach in broken(damage) if breach.law == law and text in breach.text]
+    assert len([breach for breach in broken(damage) if breach.law == law]) == 1
+
+
+def test_jobs_that_were_not_cut_in_the_order_of_their_ids_are_in_order(broken):
+    two = f"SELECT id FROM job WHERE workflow_id = {HALF} AND type = 'processing' ORDER BY id LIMIT 2"
+    swap = f"UPDATE job SET first_event = (SELECT sum(first_event) FROM job WHERE id IN ({two})) - first_event WHERE id IN ({two})"
+    assert not [breach for breach in broken(swap) if breach.law == "cover"]
+
+
+def test_versions_beyond_a_byte_are_compared_one_by_one(broken):
+    assert "fold" in {breach.law for breach in broken(f"UPDATE job SET version = version + 255 WHERE {RUNNING}")}
+    assert broken(f"UPDATE job SET version = version + 256 WHERE {RUNNING}") == []  # moves are counted modulo 256
+
+
+@pytest.mark.parametrize("away", ["id + 1000000000000", "-id"])
+def test_an_item_far_away_is_found_at_once(broken, away):
+    found = broken(f"UPDATE job SET id = {away} WHERE {RUNNING}")
+    assert {"fold", "whole"} <= {breach.law for breach in found}
+
+
 @pytest.mark.feature("PA-508")
 def test_two_live_merges_are_found_where_the_constraint_is_gone(broken):
     double = copied(

@@ -1,0 +1,240 @@
+"""Reloader: reads the configuration anew while the agent runs, and lets what can change live act at once (OPS-03, PA-216).
+
+The file is checked whole first; a wrong one changes nothing. Then one value of settings takes the place of the other. Most actors
+read it at each look; those that keep something of it, and those of a target that changed, are replaced by their supervisors: their
+start is their recovery. Targets that are new get their actors; those that are gone leave when nothing is left there, and are
+remembered in the store until then. What can change only with a restart is named and left as it is.
+Takes: Reload. Writes: SettingsChanged, targets that leave, alerts. Settings: all of them; events.sweep_s.
+"""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from msgspec import structs
+
+from actors.messages import Refused, Reload, Reloaded, SettingChange
+from actors.opener import Opener
+from actors.renewal import Renewal, renewal
+from actors.stage import Stage
+from actors.world import World
+from config.faults import Faults
+from config.live import live
+from config.loader import Loaded
+from config.secret import SecretError
+from config.settings import Settings
+from config.verbs import Change, compared
+from domain import events as e
+from storage import alerts, leaving
+from storage.engine import Connection
+from storage.leaving import Leaving
+from storage.store import Tx
+from supervisors import ActorSystem, ChildSpec, SupervisorSpec
+
+CODE, FILE, TREE = "reload", "configuration", "actors"
+"""Code of the alerts, and their subjects: a file that will not do, actors that cannot be replaced."""
+TOLD = 100
+"""Most keys that one fact names."""
+GROUP = "targets"
+Made = dict[tuple[str, str], Any]
+"""Backends by the name of their place in the world and their own."""
+
+
+class Reloader(Stage):
+    emits = (e.SettingsChanged,)
+
+    def __init__(self, world: World, opener: Opener, tree: Callable[[World], SupervisorSpec]) -> None:
+        """`tree` says who belongs into the tree of a world."""
+        super().__init__(world)
+        self._opener = opener
+        self._tree = tree
+        self._told: dict[str, str] | None = None
+        """Texts of the open alerts by subject; None: an earlier life may have left some."""
+
+    async def on_command(self, message: Any) -> Any:
+        if not isinstance(message, Reload):
+            return await super().on_command(message)
+        try:
+            return await self._reload(message)
+        except (Faults, SecretError) as error:
+            if not message.dry_run:
+                await self._tell(FILE, str(error))
+            raise Refused(str(error)) from None
+
+    async def _reload(self, order: Reload) -> Reloaded:
+        file = self._opener.read()
+        before = self._opener.loaded.settings
+        changes = [_change(each) for each in compared(before, file.settings)]
+        wanted = live(self.world.settings, file.settings)
+        gone = sorted(_targets(self.world.settings) - _targets(wanted))
+        if order.dry_run:
+            return Reloaded(changes=changes, leaving=gone, failed=[])
+        leave = leaving.of(self.world.settings, gone, self.clock.time())
+        loaded = structs.replace(file, settings=leaving.added(wanted, leave))
+        plan = renewal(self.world.settings, loaded.settings)
+        self._opener.know(loaded.settings.hosts)
+        made = self._made(plan, loaded)
+        await self.write(lambda tx: _book(tx, leave, changes, order.who))
+        self._opener.loaded = structs.replace(file, settings=wanted)
+        failed = await self._renew(plan, loaded, made)
+        await self._tell(FILE, "")
+        for one in changes:
+            self.log.info("%s%s", _line(one), " (waits for a restart)" if one.restart else "")
+        return Reloaded(changes=changes, leaving=gone, failed=failed)
+
+    def _made(self, plan: Renewal, loaded: Loaded) -> Made:
+        """Make the backends that are new or have other keys. Raises ConfigError and SecretError, and nothing has changed then."""
+        return (
+            {("batches", name): self._opener.batch(loaded, name) for name in plan.batches}
+            | {("storages", name): self._opener.storage(loaded, name) for name in plan.storages}
+            | {("managers", name): self._opener.manager(loaded, name) for name in plan.managers}
+        )
+
+    # ------------------------------------------------------------ other settings
+    async def _renew(self, plan: Renewal, loaded: Loaded, made: Made) -> list[str]:
+        """Let other settings take the place of those in force; return what did not work, which is tried again."""
+        for target in sorted(plan.targets):
+            await self._take_out(target)
+        unused = self._put_in_place(loaded, made)
+        self.world.stale |= plan.actors
+        if plan.log_level:
+            logging.getLogger().setLevel(plan.log_level.upper())
+        failed = await self._mend()
+        for backend in unused:
+            await backend.close()
+        for stage in ("steward", "queue", "creator", "injector"):
+            self.hint(stage)
+        return failed
+
+    def _put_in_place(self, loaded: Loaded, made: Made) -> list[Any]:
+        """Change the world in one go; return the backends that are not in use any more."""
+        world, unused = self.world, []
+        world.stage_out = self._opener.stage_out(loaded)
+        world.settings = loaded.settings
+        there = {
+            "batches": _targets(loaded.settings),
+            "storages": set(loaded.settings.sites),
+            "managers": set(world.managers),
+        }
+        for kind, names in there.items():
+            held = getattr(world, kind)
+            fresh = {name: backend for (at, name), backend in made.items() if at == kind}
+            unused += [held.pop(name) for name in [*held] if name in fresh or name not in names]
+            held.update(fresh)
+        return unused
+
+    async def work(self) -> bool:
+        if self._told is None:
+            await self._tell(FILE, "")
+        await self._see_off()
+        await self._mend()
+        return False
+
+    async def _see_off(self) -> None:
+        """Let targets go that left the configuration and have nothing left to do."""
+        back, gone = await self.store.read(self._empty)
+        if not back and not gone:
+            return
+
+        def let_go(tx: Tx) -> None:
+            leaving.drop(tx, [*back, *gone])
+            if gone:
+                told = [f"target {name}: nothing is left there, it is gone" for name in gone]
+                tx.emit(e.SettingsChanged(ids=[1], who=self.name, changes=told))
+
+        await self.write(let_go)
+        configured = self._opener.loaded
+        settings = await self.store.read(lambda c: leaving.beside(c, configured.settings))
+        plan = renewal(self.world.settings, settings)
+        await self._renew(plan, structs.replace(configured, settings=settings), {})
+
+    def _empty(self, connection: Connection) -> tuple[list[str], list[str]]:
+        """Return the targets on their way out that are configured again, and those at which nothing is left."""
+        configured = self._opener.loaded.settings
+        known = leaving.load(connection)
+        back = [one.target for one in known if one.target in _targets(configured)]
+        empty = [
+            one.target
+            for one in known
+            if one.target not in back
+            and not leaving.left(connection, one.target, one.site, last=one.site not in configured.sites)
+        ]
+        return back, empty
+
+    # ------------------------------------------------------------ the tree
+    async def _mend(self) -> list[str]:
+        """Bring the tree in line with the settings, which may be repeated at any time; return what did not work."""
+        system = self.system
+        if system is None:
+            return []
+        there = set(system.names())
+        missing = sorted(name for name in _targets(self.world.settings) if f"tracker.{name}" not in there)
+        stale = sorted(self.world.stale & there)
+        failed = []
+        if missing or stale:
+            specs = {spec.name: spec for spec in self._tree(self.world).walk()}
+            for name in missing:
+                failed += await self._try(name, system.add_child(GROUP, specs[f"target.{name}"]))
+            for name in stale:
+                failed += await self._try(name, _replace(system, specs[name]))
+        self.world.stale -= there - {text.partition(":")[0] for text in failed}
+        await self._tell(TREE, "; ".join(failed))
+        return failed
+
+    async def _try(self, name: str, work: Coroutine[Any, Any, None]) -> list[str]:
+        try:
+            await work
+        except Exception as error:
+            self.log.exception("%s does not follow the configuration", name)
+            return [f"{name}: {type(error).__name__}: {error}"]
+        return []
+
+    async def _take_out(self, target: str) -> None:
+        if self.system is not None and f"tracker.{target}" in self.system.names():
+            await self.system.remove_child(f"target.{target}")
+            for stage in ("submitter", "tracker"):
+                self.world.unhear(f"{stage}.{target}")
+
+    async def _tell(self, subject: str, text: str) -> None:
+        """Keep an alert open while there is something to say."""
+        told = self._told or {}
+        if self._told is not None and told.get(subject, "") == text:
+            return
+
+        def tell(tx: Tx) -> None:
+            if text:
+                alerts.raise_alert(tx, "error", CODE, subject, text)
+            else:
+                alerts.close_alert(tx, CODE, subject)
+
+        await self.write(tell)
+        self._told = {**told, subject: text}
+
+
+async def _replace(system: ActorSystem, spec: ChildSpec | SupervisorSpec) -> None:
+    """Let a fresh instance take over; one that is made with a part of the settings is made with the new one."""
+    if isinstance(spec, ChildSpec) and spec.name.startswith("allocation."):
+        await system.replace(spec.name, spec.start)
+    else:
+        await system.restart(spec.name)
+
+
+def _book(tx: Tx, leave: list[Leaving], changes: list[SettingChange], who: str) -> None:
+    """Write down what changes and who leaves."""
+    leaving.put(tx, leave)
+    acting = [_line(each) for each in changes if not each.restart]
+    later = [_line(each) for each in changes if each.restart]
+    if changes:
+        tx.emit(e.SettingsChanged(ids=[1], who=who, changes=acting[:TOLD], later=later[:TOLD]))
+
+
+def _targets(settings: Settings) -> set[str]:
+    return {name for site in settings.sites.values() for name in site.targets}
+
+
+def _change(change: Change) -> SettingChange:
+    return SettingChange(key=change.key, before=change.before, after=change.after, restart=change.restart)
+
+
+def _line(change: SettingChange) -> str:
+    return f"{change.key}: {change.before or 'not set'} -> {change.after or 'not set'}"[:500]

@@ -1,0 +1,74 @@
+"""The command that runs an agent, and the way to it and to all others."""
+
+import faulthandler
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from services.console.exits import Exit, Stop
+
+if TYPE_CHECKING:
+    from config.loader import Loaded
+    from services.simulation.life import Build
+
+
+class Agent(NamedTuple):
+    """What an agent is: `run` runs one; `refusals`, beside Faults, tell of a configuration that will not do; `build` makes
+    the tree of a simulated one."""
+
+    run: "Callable[[Loaded], Awaitable[int]]"
+    refusals: tuple[type[Exception], ...]
+    build: "Build"
+
+
+def main(agent: Callable[[], Agent]) -> None:
+    """Do what the words of the command line say, and end. `agent` imports what `run` and `simulate` need, and no other does.
+
+    `run --config FILE`, as service managers say it, is understood at once: what reads all other words takes 0.3 s to import.
+    """
+    match sys.argv[1:]:
+        case ["run", "--config" | "-c", file]:
+            try:
+                sys.exit(run(agent(), Path(file)))
+            except Stop as stop:
+                print(str(stop), file=sys.stderr)
+                sys.exit(int(stop.code))
+    from services.console.program import program
+
+    program(agent)()
+
+
+def run(agent: Agent, config: Path) -> int:
+    """Run an agent to its end and return the exit code; raise Stop when it cannot begin or go on."""
+    import asyncio
+
+    from backends.opening import settings_of  # by now `agent` has imported all this; other commands need none of it
+    from config.faults import Faults
+    from config.loader import load
+    from storage.errors import StoreError
+    from supervisors import Transient
+
+    wrong: tuple[type[Exception], ...] = (Faults, *agent.refusals)
+    faulthandler.enable()
+    try:
+        loaded = load(config, settings_of)
+        _log_to_stderr(loaded.settings.agent.log_level)
+        return asyncio.run(_as_int(agent.run(loaded)))
+    except wrong as error:
+        raise Stop(Exit.BAD_CONFIG, str(error)) from None
+    except (StoreError, Transient) as error:
+        raise Stop(Exit.NO_STORE, str(error)) from None
+
+
+async def _as_int(work: Awaitable[int]) -> int:
+    return await work
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for chatty in ("alembic", "asyncssh"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
