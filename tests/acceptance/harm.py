@@ -133,7 +133,7 @@ class Harm:
     async def _fill(self) -> None:
         """Not a byte is left where the state is."""
         others = self._state / "somebody-elses"
-        with others.open("wb") as sink, contextlib.suppress(OSError):
+        with others.open("wb", buffering=0) as sink, contextlib.suppress(OSError):
             while True:
                 sink.write(bytes(1 << 20))
         await self._while_perhaps_killed()

@@ -34,11 +34,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(disk: Path, percent: float) -> None:
     """Let a file take so much that the disk is at least so full."""
-    with (disk / "other").open("ab") as sink:
+    with (disk / "other").open("ab", buffering=0) as sink:
         while used_percent(disk) < percent:
             try:
                 sink.write(bytes(100_000))
-                sink.flush()
             except OSError:
                 return
 

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_volume")),
         sa.UniqueConstraint("name", name=op.f("uq_volume_name")),
     )
-    op.create_index(op.f("ix_volume_kind"), "volume", ["kind", "made_at"])
+    op.create_index(op.f("ix_volume_kind_made_at"), "volume", ["kind", "made_at"])
     op.create_table(
         "archive",
         sa.Column("attempt_id", ID, autoincrement=False, nullable=False),
