@@ -78,7 +78,11 @@ class Cleanup(Stage):
             self.log.warning("archives: %s", error)
 
     async def _left_over(self, batch: int) -> None:
-        """Delete what attempts may have written whose output counts for nothing: failed, refused, killed or lost ones."""
+        """Delete what attempts may have written whose output counts for nothing: failed, refused, killed or lost ones.
+
+        What those wrote that a restored snapshot knew may have been delivered before the store was lost, so it is looked for
+        everywhere: its events are made again under another name.
+        """
         left = await self.store.read(lambda c: attempts.unused(c, batch))
         if not left:
             return
@@ -95,7 +99,9 @@ class Cleanup(Stage):
             item.id
             for item in left
             if await self._deleted(
-                staging.places(self.world, item.site, known[item.workflow_id].spec),
+                sorted(self.world.storages)
+                if item.anywhere
+                else staging.places(self.world, item.site, known[item.workflow_id].spec),
                 [name for name in names[item.id] if name not in kept],
             )
         ]

@@ -117,19 +117,13 @@ class Reconcile(Stage):
         removed = 0
         for site in sorted(self.world.storages):
             try:
-                if lost := await self._missing(site):
-                    missing[site] = lost
-                    await self.write(lambda tx, site=site, lost=lost: restoring.make_again(tx, site, lost))  # type: ignore[misc]
-            except StorageError as error:
-                unseen[site] = str(error)
-        for site in sorted(
-            self.world.storages.keys() - unseen.keys()
-        ):  # now that merges are ended whose files are nobody's
-            try:
                 if found := await self._unknown(site):
                     unknown[site] = found
                 if self.restored.remove_unknown:
                     removed += await self._remove(site, found)
+                if lost := await self._missing(site):
+                    missing[site] = lost
+                    await self.write(lambda tx, site=site, lost=lost: restoring.make_again(tx, site, lost))  # type: ignore[misc]
             except StorageError as error:
                 unseen[site] = str(error)
         ended, gone = (

@@ -301,10 +301,21 @@ def _left(participants: tuple[str, ...]) -> sa.Select[Any]:
     return query.limit(sa.bindparam("most"))
 
 
+_RESTORED_AT = sa.select(sa.func.coalesce(sa.func.max(schema.restoration.c.at), 0.0)).scalar_subquery()
+_BEFORE_A_RESTORE = attempt.c.created_at <= _RESTORED_AT
+"""Such an attempt may have done since the snapshot what these books never heard of, also one that they only meant to submit."""
 _CLEANED = (
     attempt.update()
     .where(among_words(attempt.c.token))
-    .values(cleaned=sa.case((attempt.c.outcome.in_(UNUSED), OUTPUT_LEFT), else_=1))
+    .values(
+        cleaned=sa.case(
+            (
+                sa.or_(attempt.c.outcome.in_(UNUSED), sa.and_(attempt.c.outcome == "void", _BEFORE_A_RESTORE)),
+                OUTPUT_LEFT,
+            ),
+            else_=1,
+        )
+    )
 )
 
 
@@ -315,7 +326,10 @@ def cleaned(tx: Tx, tokens: Sequence[str]) -> None:
 
 
 class Unused(NamedTuple):
-    """A closed attempt whose output, if it wrote one, counts for nothing."""
+    """A closed attempt whose output, if it wrote one, counts for nothing.
+
+    `anywhere`: it was on record in a snapshot that was restored, so that its output may have been delivered before it was lost.
+    """
 
     id: int
     job_id: int
@@ -323,11 +337,20 @@ class Unused(NamedTuple):
     site: str
     type: JobType
     workflow_id: int
+    anywhere: bool
 
 
 _TARGETS = counters.summing(counters.ATTEMPT, ("target",))
 _UNUSED = (
-    sa.select(attempt.c.id, attempt.c.job_id, attempt.c.token, attempt.c.site, job.c.type, job.c.workflow_id)
+    sa.select(
+        attempt.c.id,
+        attempt.c.job_id,
+        attempt.c.token,
+        attempt.c.site,
+        job.c.type,
+        job.c.workflow_id,
+        _BEFORE_A_RESTORE.label("anywhere"),
+    )
     .join(job, job.c.id == attempt.c.job_id)
     .where(among_words(attempt.c.target), attempt.c.live.is_(None), attempt.c.cleaned == OUTPUT_LEFT)
     .limit(sa.bindparam("most"))
@@ -338,7 +361,10 @@ def unused(connection: sa.Connection, limit: int) -> list[Unused]:
     """Return closed attempts whose output is to be removed from storage."""
     targets = [row.target for row in connection.execute(_TARGETS)]
     rows = connection.execute(_UNUSED, {"words": targets, "most": limit})
-    return [Unused(*row[:4], JobType(row.type), row.workflow_id) for row in rows]
+    return [
+        Unused(row.id, row.job_id, row.token, row.site, JobType(row.type), row.workflow_id, bool(row.anywhere))
+        for row in rows
+    ]
 
 
 def forgotten(tx: Tx, ids: list[int]) -> None:

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from domain.file import FileState
-from domain.job import JobState
 from storage import schema
 from storage.engine import among
 from storage.laws.outputs import GOING
 
-attempt, file, job, replica, volume = schema.attempt, schema.file, schema.job, schema.replica, schema.volume
+attempt, file, replica, volume = schema.attempt, schema.file, schema.replica, schema.volume
 
 _MADE_BY = re.compile(r"/(\d{10})-([^/.]+)[^/]*$")
 """Job and beginning of the token in a file name, as domain/jobspec.py writes it."""
@@ -70,18 +69,9 @@ def maker(connection: sa.Connection, lfn: str) -> str | None:
 
 
 def nobodys(connection: sa.Connection, site: str, lfns: Sequence[str]) -> list[str]:
-    """Return which of the files at a site are not on record there, nor under way to it, nor of an attempt on record.
-
-    What the job of an attempt wrote that was killed counts for nothing.
-    """
-    strange = [lfn for lfn in unknown(connection, site, lfns) if not registered(connection, lfn)]
-    return [lfn for lfn in strange if maker(connection, lfn) is None or _killed(connection, lfn)]
-
-
-def _killed(connection: sa.Connection, lfn: str) -> bool:
-    parts = _MADE_BY.search(lfn)
-    query = sa.select(job.c.state).where(job.c.id == int(parts[1] if parts else 0))
-    return connection.execute(query).scalar_one_or_none() == JobState.KILLED
+    """Return which of the files at a site are not on record there, nor under way to it, nor of an attempt on record."""
+    strange = unknown(connection, site, lfns)
+    return [lfn for lfn in strange if not registered(connection, lfn) and maker(connection, lfn) is None]
 
 
 def registered(connection: sa.Connection, lfn: str) -> bool:

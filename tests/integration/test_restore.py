@@ -1,6 +1,7 @@
 """The store is lost and put back from a snapshot, while the world has gone on: no event is lost or doubled (REL-06)."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from actors.messages import KillJobs, Wake
 from backends.batch.base import BatchError
 from backends.batch.local import LocalBatch
 from domain import events as e
+from domain.job import JobState, JobType
 from services.verify import verify
 from storage import alerts, attempts, laws, restoring, schema
 from storage.backup import Snapshot, snapshots
@@ -83,6 +85,88 @@ async def test_a_lost_store_is_put_back(tmp_path: Path, moment: type[e.Event]) -
         assert proof.breaches == []
     async with running(tmp_path) as agent:
         assert agent.world.restored is None
+
+
+async def until_all_are(agent: Agent, state: JobState, moment: type[e.Event], *kinds: JobType) -> None:
+    """Return when all jobs of these kinds are in a state; `moment`: the fact that tells of it."""
+    query = sa.select(schema.job.c.state).where(schema.job.c.type.in_(kinds)).distinct()
+    while await agent.world.store.read(lambda c: c.execute(query).scalars().all()) != [state]:
+        await agent.fact(moment).reached()
+
+
+async def tidied(agent: Agent) -> None:
+    """Return when nothing is left of any attempt, neither at its target nor in a storage."""
+    query = sa.select(sa.func.count()).where(schema.attempt.c.cleaned.is_distinct_from(1))
+    while await agent.world.store.read(lambda c: c.execute(query).scalar_one()):
+        await agent.system.ref("cleanup").ask(Wake())
+
+
+async def all_over(agent: Agent) -> None:
+    """Return when everything is delivered and cleaned up."""
+    await finished(agent)
+    await until_all_are(agent, JobState.CLEANED, e.JobsCleaned, *JobType)
+    await tidied(agent)
+
+
+async def goes_on_exactly_once(directory: Path, made: Snapshot, inputs: str) -> None:
+    """The store of 20 delivered events is lost and put back; `inputs`: whether what was merged was deleted by then."""
+    assert delivered(directory) == list(range(1, 21))
+    if inputs == "still there":
+        shutil.copytree(directory / "before", directory / "alpha/storage", dirs_exist_ok=True)
+    await put_back(directory, made)
+    async with running(directory) as agent:
+        await settled(agent)
+        await finished(agent)
+        await tidied(agent)
+        assert delivered(directory) == list(range(1, 21))
+        proof = await verify(agent.world.store, agent.world.storages, deep=True)
+        assert (proof.breaches, proof.strays) == ([], [])
+
+
+@pytest.mark.feature("REL-06")
+@pytest.mark.parametrize("inputs", ["deleted since", "still there"])
+@pytest.mark.parametrize(
+    ("held", "state", "moment"),
+    [("tracker.alpha-local", JobState.PENDING, e.JobsSubmitted), ("report", JobState.ENDED, e.JobsEnded)],
+)
+async def test_what_a_merge_delivered_that_is_made_again_is_removed_at_the_destination(
+    tmp_path: Path, inputs: str, held: str, state: JobState, moment: type[e.Event]
+) -> None:
+    """The snapshot has a merge under way; it ended well, was delivered and cleaned up before the store was lost."""
+    async with running(tmp_path) as agent:
+        await agent.submit(workflow(events=20))
+        await agent.fact(e.FilesUnderMerge).reached()
+        agent.system.pause(held)
+        await until_all_are(agent, state, moment, JobType.MERGE)
+        made = await snapshot(agent)
+        shutil.copytree(tmp_path / "alpha/storage", tmp_path / "before")
+        agent.system.resume(held)
+        await all_over(agent)
+    await goes_on_exactly_once(tmp_path, made, inputs)
+
+
+@pytest.mark.feature("REL-06", "PA-308")
+@pytest.mark.parametrize("inputs", ["deleted since", "still there"])
+async def test_so_is_what_an_attempt_delivered_that_the_snapshot_only_meant_to_submit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: str
+) -> None:
+    submit, called, go_on = LocalBatch.submit, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: LocalBatch, specs: Any) -> Any:
+        called.set()
+        await go_on.wait()
+        return await submit(self, specs)
+
+    async with running(tmp_path) as agent:
+        await agent.submit(workflow(events=20))
+        await agent.fact(e.FilesUnderMerge).reached()
+        monkeypatch.setattr(LocalBatch, "submit", slow)
+        await called.wait()
+        made = await snapshot(agent)
+        shutil.copytree(tmp_path / "alpha/storage", tmp_path / "before")
+        go_on.set()
+        await all_over(agent)
+    await goes_on_exactly_once(tmp_path, made, inputs)
 
 
 @pytest.mark.feature("REL-06")
