@@ -108,55 +108,58 @@ def tree(world: World) -> SupervisorSpec:
     ├── outcome               one-for-one     report, error
     └── data                  one-for-one     merge, catalogue, transfer, cleanup
     """
-    keep = world.settings.supervision
-    backoff = Backoff(
-        base=keep.backoff_base_s, cap=keep.backoff_cap_s, jitter=keep.backoff_jitter, reset_after=keep.healthy_s
-    )
+    made = Branches(world)
+    return made.group("agent", made.watch(tree), made.intake(), made.targets(), made.outcome(), made.data())
+
+
+class Branches:
+    """The groups of the tree, with what the configuration asks for."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        keep = self.keep = world.settings.supervision
+        self.backoff = Backoff(
+            base=keep.backoff_base_s, cap=keep.backoff_cap_s, jitter=keep.backoff_jitter, reset_after=keep.healthy_s
+        )
 
     def child(
-        name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None
+        self, name: str, start: Callable[[], Stage], *, essential: bool = True, deadline: float | None = None
     ) -> ChildSpec:
+        """Return an actor; `deadline`: of its handlers, in seconds, else that of the configuration."""
         return ChildSpec(
             name,
             start,
             essential=essential,
-            shutdown=keep.shutdown_s,
-            mailbox=MailboxOptions(capacity=keep.mailbox),
-            handler_deadline=deadline or keep.handler_deadline_s,
+            shutdown=self.keep.shutdown_s,
+            mailbox=MailboxOptions(capacity=self.keep.mailbox),
+            handler_deadline=deadline or self.keep.handler_deadline_s,
         )
 
     def group(
-        name: str, *children: ChildSpec | SupervisorSpec, strategy: Strategy = Strategy.ONE_FOR_ONE
+        self, name: str, *children: ChildSpec | SupervisorSpec, strategy: Strategy = Strategy.ONE_FOR_ONE
     ) -> SupervisorSpec:
-        extra = extra_children(world, name, child)
-        return SupervisorSpec(name, (*children, *extra), strategy, keep.intensity, keep.period_s, backoff)
-
-    def target(name: str) -> SupervisorSpec:
-        slow = 4 * world.settings.tracker.call_deadline_s
-        return group(
-            f"target.{name}",
-            child(f"submitter.{name}", partial(Submitter, world, name), deadline=slow),
-            child(f"tracker.{name}", partial(Tracker, world, name), deadline=slow),
+        """Return a group of these, and of the actors that the configuration puts there."""
+        extra = extra_children(self.world, name, self.child)
+        return SupervisorSpec(
+            name, (*children, *extra), strategy, self.keep.intensity, self.keep.period_s, self.backoff
         )
 
-    managers = [
-        child(f"allocation.{each.name}", partial(Allocation, world, each), deadline=20 * each.call_deadline_s)
-        for each in world.settings.prodmgr
-    ]
-    kept = []
-    if world.opener is not None:
-        kept.append(child("reloader", partial(Reloader, world, world.opener, tree), deadline=600.0))
-    if world.backups is not None:
-        kept.append(child("backup", partial(Backup, world, world.backups), essential=False, deadline=3600.0))
-    if world.restored is not None:
-        kept.append(child("reconcile", partial(Reconcile, world, world.restored), deadline=600.0))
-    if world.settings.feed.source:
-        seconds = 2 * world.settings.feed.deadline_s + 30.0
-        kept.append(child("feed", partial(Feed, world), essential=False, deadline=seconds))
-    admin = [child("admin", partial(Admin, world), essential=False)] if world.settings.admin.enabled else []
-    return group(
-        "agent",
-        group(
+    def watch(self, whole: Callable[[World], SupervisorSpec]) -> SupervisorSpec:
+        """Return who looks after the agent itself; `whole` makes the tree anew for other settings."""
+        world, child = self.world, self.child
+        kept = []
+        if world.opener is not None:
+            kept.append(child("reloader", partial(Reloader, world, world.opener, whole), deadline=600.0))
+        if world.backups is not None:
+            kept.append(child("backup", partial(Backup, world, world.backups), essential=False, deadline=3600.0))
+        if world.restored is not None:
+            kept.append(child("reconcile", partial(Reconcile, world, world.restored), deadline=600.0))
+        if world.settings.feed.source:
+            seconds = 2 * world.settings.feed.deadline_s + 30.0
+            kept.append(child("feed", partial(Feed, world), essential=False, deadline=seconds))
+        if world.settings.admin.enabled:
+            kept.append(child("admin", partial(Admin, world), essential=False))
+        return self.group(
             "watch",
             child("postmaster", partial(Postmaster, world)),
             child("monitor", partial(Monitor, world), deadline=600.0),
@@ -164,9 +167,16 @@ def tree(world: World) -> SupervisorSpec:
             child("guard", partial(Guard, world)),
             child("keeper", partial(Keeper, world), deadline=600.0),
             *kept,
-            *admin,
-        ),
-        group(
+        )
+
+    def intake(self) -> SupervisorSpec:
+        """Return who takes work on, cuts it and gives it out."""
+        world, child = self.world, self.child
+        managers = [
+            child(f"allocation.{each.name}", partial(Allocation, world, each), deadline=20 * each.call_deadline_s)
+            for each in world.settings.prodmgr
+        ]
+        return self.group(
             "intake",
             child("injector", partial(Injector, world)),
             *managers,
@@ -175,19 +185,38 @@ def tree(world: World) -> SupervisorSpec:
             child("reviser", partial(Reviser, world)),
             child("queue", partial(Queue, world)),
             strategy=Strategy.REST_FOR_ONE,
-        ),
-        group("targets", *[target(name) for name in world.batches]),
-        group(
-            "outcome", child("report", partial(Report, world), deadline=600.0), child("error", partial(Error, world))
-        ),
-        group(
+        )
+
+    def targets(self) -> SupervisorSpec:
+        """Return who submits to each target and follows its jobs."""
+        return self.group("targets", *map(self._target, self.world.batches))
+
+    def _target(self, name: str) -> SupervisorSpec:
+        slow = 4 * self.world.settings.tracker.call_deadline_s
+        return self.group(
+            f"target.{name}",
+            self.child(f"submitter.{name}", partial(Submitter, self.world, name), deadline=slow),
+            self.child(f"tracker.{name}", partial(Tracker, self.world, name), deadline=slow),
+        )
+
+    def outcome(self) -> SupervisorSpec:
+        """Return who reads what jobs left and decides what follows a failure."""
+        return self.group(
+            "outcome",
+            self.child("report", partial(Report, self.world), deadline=600.0),
+            self.child("error", partial(Error, self.world)),
+        )
+
+    def data(self) -> SupervisorSpec:
+        """Return who joins, books, delivers and deletes files."""
+        world, child = self.world, self.child
+        return self.group(
             "data",
             child("merge", partial(Merge, world)),
             child("catalogue", partial(Catalogue, world)),
             child("transfer", partial(Transfer, world), deadline=600.0),
             child("cleanup", partial(Cleanup, world), deadline=600.0),
-        ),
-    )
+        )
 
 
 async def run(loaded: Loaded) -> int:

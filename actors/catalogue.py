@@ -20,6 +20,8 @@ class Catalogue(Stage):
     emits = (e.FilesCatalogued, e.BlocksOpened, e.BlocksClosed, e.JobsSucceeded, e.AllocationsDone, e.TransfersWanted)
     follows = (MergedRegistered,)
     woken_by = (WorkflowsCompleted,)
+    together = 500
+    """Files; the jobs whose events are in them are some twenty times as many, and succeed with them."""
 
     @property
     def sweep_s(self) -> float:

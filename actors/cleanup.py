@@ -7,9 +7,11 @@ FileRemovalsFailed, JobsCleaned. Persists: archives of attempts (actors/keeping.
 tables.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
+from itertools import starmap
 
 from actors import staging
 from actors.keeping import Keeping, keeping
@@ -20,8 +22,7 @@ from domain import events as e
 from domain import jobspec
 from domain.events import FilesCatalogued, FilesInvalidated, TransfersSafe
 from storage import archives, attempts, removals, workflows
-from storage.removals import Removal
-from storage.store import Tx
+from storage.removals import Answer, Removal
 
 PAGES = 20
 """Pages that are looked at in vain before the next sweep: what waits for its delivery is many, and moves by itself."""
@@ -49,8 +50,9 @@ class Cleanup(Stage):
         by_site: dict[str, list[Removal]] = defaultdict(list)
         for removal in await self.store.read(lambda c: removals.granted(c, batch)):
             by_site[removal.site].append(removal)
-        for site, listed in by_site.items():
-            await self._delete(site, listed)
+        for raised in await asyncio.gather(*starmap(self._delete, by_site.items()), return_exceptions=True):
+            if raised is not None:
+                raise raised
         await self._left_over(batch)
         cleaned = await self.write(lambda tx: removals.clean_jobs(tx, batch, jobs_after))
         self._files_after, self._jobs_after = granted.after, cleaned.after
@@ -144,10 +146,4 @@ class Cleanup(Stage):
                 gone.append(removal.id)
             except StorageError as error:
                 refused[str(error)].append(removal.id)
-
-        def book(tx: Tx) -> None:
-            removals.removed(tx, gone)
-            for reason, ids in refused.items():
-                removals.refused(tx, ids, self.world.settings.cleanup.tries, reason)
-
-        await self.write(book)
+        await self.write_together(removals.answered_all, Answer(gone, refused, self.world.settings.cleanup.tries))

@@ -18,15 +18,17 @@ from actors.keeping import keeping
 from actors.messages import AllowNode, Changed, ExcludeNode, KillJobs, Refused, RetryJobs, RevertNeeds, Wake
 from actors.stage import NOTHING, Effect, Stage
 from actors.world import World
+from config.settings import Settings
 from domain import events as e
 from domain.aftermath import Decision, Sight, judge
 from domain.braking import BrakeRules, fault
 from domain.escalation import MoreRules, need
 from domain.events import JobsFailed
 from domain.job import JobState
+from domain.matching import Place, suiting
 from domain.nodes import NodeRules, strikes
-from domain.retry import Again, GiveUp, Pause, Tried, Verdict
-from domain.rules import UNKNOWN, Blame
+from domain.retry import ELSEWHERE, Again, GiveUp, Pause, Tried, Verdict
+from domain.rules import UNKNOWN, Action, Blame, Rule
 from storage import (
     accounting,
     adjustments,
@@ -38,6 +40,7 @@ from storage import (
     learning,
     nodes,
     rulebook,
+    sites,
     workflows,
 )
 from storage.adjustments import Adjustment
@@ -45,6 +48,7 @@ from storage.engine import Connection
 from storage.jobs import Job
 from storage.log import Logged
 from storage.nodes import Excluded
+from storage.sites import Picture
 from storage.store import Tx
 from storage.workflows import Workflow
 
@@ -59,7 +63,8 @@ FEW_NODES = 5
 
 
 class Look(NamedTuple):
-    """What is known of jobs that failed; all by id. `good`: jobs of each workflow that have succeeded."""
+    """What is known of jobs that failed; all by id. `good`: jobs of each workflow that have succeeded; `picture`: every target as
+    the queue sees it, None where no failure is one that another site may mend."""
 
     failed: list[Job]
     known: dict[int, Workflow]
@@ -67,6 +72,7 @@ class Look(NamedTuple):
     adjusted: dict[int, Adjustment]
     lessons: dict[tuple[int, str], dict[str, int]]
     good: dict[int, int]
+    picture: Picture | None
 
 
 class Error(Stage):
@@ -170,7 +176,7 @@ class Error(Stage):
 
     async def on_facts(self, facts: Sequence[Logged]) -> Effect:
         ids = [identity for logged in facts for identity in logged.fact.ids]
-        look = await self.store.read(lambda c: _look(c, ids))
+        look = await self.store.read(lambda c: _look(c, ids, self.world.settings, self.clock.time()))
         if not look.failed:
             return NOTHING
         jitter = random.Random(facts[0].id).random()  # noqa: S311 - the same decision if the facts are handled again
@@ -187,18 +193,24 @@ class Error(Stage):
         had = need(spec.resources, own.memory_mb or learned.get("memory_mb"), own.wall_s or learned.get("wall_s"))
         tried = look.tried.get(job.id, [])
         here = tried[-1].site if tried else ""
-        wanted = [] if job.pinned else spec.sites or list(self.world.settings.sites)
-        others = [site for site in wanted if site != here and self._open_at(site)]
-        targets = [name for site in ([job.pinned] if job.pinned else wanted) for name in self._open_at(site)]
-        return Sight(job.type, tried, spec.retry, had, others, targets)
+        places = self._places(job, look)
+        others = {place.site for place in places if place.site != here and job.type not in place.closed}
+        targets = [place.target for place in places]
+        return Sight(job.type, tried, spec.retry, had, [] if job.pinned else sorted(others), targets)
 
-    def _open_at(self, site: str) -> list[str]:
-        """Return the targets of a site that take jobs."""
-        place = self.world.settings.sites.get(site)
-        if place is None or not place.enabled:
+    def _places(self, job: Job, look: Look) -> list[Place]:
+        """Return the targets that are switched on and may be given the job, by the queue's own judgement."""
+        if look.picture is None:
             return []
-        held = self.world.brakes.held
-        return [name for name, one in place.targets.items() if one.enabled and not held(Work.SUBMISSION, name)]
+        known, held = look.picture.settings.sites, self.world.brakes.held
+        candidate = sites.candidate(look.picture, job.id, job.type, look.known[job.workflow_id], job.pinned)
+        return [
+            place
+            for place in suiting(candidate, look.picture.places)
+            if known[place.site].enabled
+            and known[place.site].targets[place.target].enabled
+            and not held(Work.SUBMISSION, place.target)
+        ]
 
     def _struck(self, look: Look) -> dict[tuple[str, str], list[float]]:
         """Return the times of fast failures by site and node."""
@@ -339,17 +351,27 @@ def _excluded_now(connection: Connection, site: str, node: str, now: float) -> l
     return [1 for one in nodes.excluded(connection, now, site) if one.node == node]
 
 
-def _look(connection: Connection, ids: list[int]) -> Look:
+def _look(connection: Connection, ids: list[int], settings: Settings, now: float) -> Look:
     failed = [job for job in jobs.load(connection, ids) if job.state is JobState.FAILED]
     found = [job.id for job in failed]
+    known = workflows.load(connection) if failed else {}
+    tried = attempts.tried(connection, found)
+    picture = None
+    if any(_mended_elsewhere(one[-1].rule) for one in tried.values()):
+        picture = sites.survey(connection, settings, known, now, sites.record(connection, settings, now), thrifty=True)
     return Look(
         failed,
-        workflows.load(connection) if failed else {},
-        attempts.tried(connection, found),
+        known,
+        tried,
         adjustments.load(connection, found),
         learning.in_force(connection),
         {owner: braking.succeeded(connection, owner) for owner in {job.workflow_id for job in failed}},
+        picture,
     )
+
+
+def _mended_elsewhere(rule: Rule) -> bool:
+    return rule.blame in ELSEWHERE or rule.action is Action.ELSEWHERE
 
 
 def _carry_out(tx: Tx, verdict: Verdict, ids: list[int]) -> None:

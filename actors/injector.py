@@ -13,11 +13,13 @@ from actors.brakes import Work
 from actors.messages import Changed, HoldWorkflow, Refused, Submitted, SubmitWorkflow
 from actors.stage import Stage
 from domain import events as e
+from domain import siting
 from domain.events import AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersCancelled, TransfersSafe
+from domain.job import JobType
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
 from domain.splitting import generated_events
-from storage import allocations, braking, workflows
+from storage import allocations, braking, housing, workflows
 from storage.store import Tx
 from storage.workflows import NameTaken
 
@@ -72,7 +74,7 @@ class Injector(Stage):
         """Refuse places that are not ours; a ProdMgr's workflow (`others_too`) may name sites of other agents beside ours."""
         sites = self.world.configured.sites
         known = ", ".join(sorted(sites))
-        named = [] if others_too else [("sites", name) for name in spec.sites]
+        named = [] if others_too else siting.named(spec)
         for key, name in (
             *named,
             *(("deliver_to", name) for name in spec.deliver_to),
@@ -82,6 +84,9 @@ class Injector(Stage):
                 raise Refused(f"{key}: no site {name!r}; expected one of {known}")
         if spec.sites and not any(name in sites and sites[name].targets for name in spec.sites):
             raise Refused(f"sites: none of {', '.join(spec.sites)} has a batch target here")
+        reason = housing.unhoused(self.world.configured, spec, JobType.PROCESSING, None) if others_too else ""
+        if reason:  # another agent may run it; what nobody else has is parked until a list or a site changes
+            raise Refused(reason)
 
     async def _hold(self, order: HoldWorkflow) -> Changed:
         def hold(tx: Tx) -> list[int]:

@@ -1,11 +1,12 @@
 """Keeper: keeps the store small and sound.
 
-Compacts the event log behind everybody who reads it, forgets calls that were answered long ago, gives free room back to
-the file system, and reads the whole store through once after each start.
+Compacts the event log behind everybody who reads it, forgets calls that were answered long ago, adds up rare causes of
+failure, gives free room back to the file system, and reads the whole store through once after each start.
 Takes: CompactLog. Writes: the baseline of the log, alerts. Settings: events.keep_s, events.calls_keep_s,
 events.compact_every_s, events.free_bytes.
 """
 
+from functools import partial
 from typing import Any
 
 from actors.brakes import Work
@@ -13,7 +14,7 @@ from actors.messages import Compacted, CompactLog, Wake
 from actors.messages import Refused as RefusedCommand
 from actors.stage import Stage
 from actors.world import World
-from storage import alerts, compaction, laws, outbox, space
+from storage import alerts, causes, compaction, laws, outbox, space
 from storage.store import Tx
 
 STEPS = 20
@@ -62,6 +63,7 @@ class Keeper(Stage):
         if not self._sound:
             self._sound = True
             await self._read_through()
+        await self._add_up_causes()
         if self.clock.monotonic() < self._next_at:
             return False
         try:
@@ -78,6 +80,14 @@ class Keeper(Stage):
             return True
         await self._finished()
         return False
+
+    async def _add_up_causes(self) -> None:
+        """Keep the kinds of failure so few that any question after them is quick (PA-416)."""
+        rare = await self.store.read(lambda c: causes.surplus(c, self.clock.time()))
+        for start in range(0, len(rare), causes.CHUNK):
+            await self.write(partial(causes.add_up, ids=rare[start : start + causes.CHUNK]))
+        if rare:
+            self.log.info("added up %d rare causes of failure as others", len(rare))
 
     async def _compact(self, before: float) -> tuple[int, int, bool]:
         facts = moves = 0

@@ -11,6 +11,7 @@ import msgspec
 from domain.revising import Revision
 from domain.spec import WorkflowSpec
 from domain.types import looked_at
+from supervisors import Answer
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -155,12 +156,14 @@ class Reload(_Message, frozen=True, kw_only=True):
 
 
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One key that differs: `before` and `after` as TOML, None where it is not set; `restart`: it waits for one."""
+    """One key that differs: `before` and `after` as TOML, None where it is not set; `restart`: it waits for one; `held`: whose
+    number counts in its place."""
 
     key: str
     before: str | None
     after: str | None
     restart: bool
+    held: str = ""
 
 
 class Reloaded(_Message, frozen=True, kw_only=True):
@@ -200,6 +203,27 @@ class ControlsChanged(_Message, frozen=True, kw_only=True):
     """The subjects of which something new is said, or no longer, or would be."""
 
     subjects: list[str]
+
+
+class SetLimit(_Message, frozen=True, kw_only=True):
+    """To the steward: from now on this number (None: none at all) is a limit of a target (storage/overrides.py), or what the
+    configuration says (`default`). Answered by `LimitSet`; raises `Refused`."""
+
+    target: str
+    limit: str
+    value: int | None = None
+    default: bool = False
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class LimitSet(_Message, frozen=True, kw_only=True):
+    """What the limit was and is, or would be (None: there is none); `configured`: what the configuration says."""
+
+    before: int | None
+    after: int | None
+    configured: int | None
 
 
 class ConfirmFeed(_Message, frozen=True, kw_only=True):
@@ -303,7 +327,7 @@ class Crash(_Message, frozen=True, kw_only=True):
     """To any stage, where admin.faults is on: raise inside the handler, as a bug would."""
 
 
-class Refused(Exception):
+class Refused(Answer):
     """A command cannot be carried out; the text names the thing, what it got and what was expected."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.batch.base import BatchSystem
-from backends.channel.hosts import Hosts
+from backends.channel.hosts import Hosts, Known
 from backends.opening import open_batch, open_batches, open_storage, open_storages, settings_of, stage_out_rules
 from backends.prodmgr.base import ProdMgr
 from backends.prodmgr.http import HttpProdMgr
@@ -28,9 +28,17 @@ class Opener:
         """Read the file as it is now. Raises ConfigError with all that is wrong."""
         return load(self.loaded.path, settings_of)
 
-    def know(self, hosts: Mapping[str, Host]) -> None:
-        """Take further hosts on."""
-        self._hosts.learn(hosts)
+    def know(self, hosts: Mapping[str, Host]) -> Known:
+        """Take further hosts on, and other settings of those that are known; return what was known before."""
+        return self._hosts.learn(hosts)
+
+    async def forget(self, before: Known) -> None:
+        """What was learnt will not do."""
+        await self._hosts.go_back(before)
+
+    async def part(self, before: Known) -> None:
+        """Nobody goes over channels of before any more."""
+        await self._hosts.part(before)
 
     def batch(self, loaded: Loaded, target: str) -> BatchSystem:
         """Make the batch system of a target. Raises ConfigError."""

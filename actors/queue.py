@@ -27,15 +27,16 @@ from domain.events import (
     WorkflowRevised,
     WorkflowsResumed,
 )
-from domain.job import JobState, JobType, rank
-from domain.matching import Choice, Place, match, room_for, shunning
+from domain.job import JobType, rank
+from domain.matching import Candidate, Choice, Place, match, room_for, shunning
 from domain.pressure import Backlog, presses, words
 from domain.spec import WorkflowSpec
 from domain.workflow import WorkflowState
-from storage import adjustments, alerts, braking, controls, jobs, sites, thresholds, workflows
+from storage import adjustments, alerts, braking, controls, counters, housing, jobs, sites, thresholds, workflows
 from storage.braking import Braked
+from storage.engine import Connection
 from storage.heads import Standing
-from storage.jobs import Job
+from storage.jobs import Queued
 from storage.sites import PRESSURE, Picture, Record
 from storage.store import Tx
 from storage.workflows import Workflow
@@ -77,29 +78,33 @@ class Queue(Stage):
         return self.world.settings.queue.sweep_s
 
     async def work(self) -> bool:
-        known = await self.store.read(workflows.load)
-        admitted = await self._admit(known)
+        admitted = await self._admit()
         await self._wake()
         released = await self._release()
         await self.write(lambda tx: jobs.take_back(tx, self.world.settings.queue.lease_s))
         return admitted or released == BATCH
 
-    async def _admit(self, known: dict[int, Workflow]) -> bool:
-        new = await self.store.read(lambda c: jobs.oldest(c, JobState.NEW, BATCH))
-        if not new:
+    async def _admit(self) -> bool:
+        housed, homeless = await self.store.read(self._fresh)
+        if not (housed or homeless):
             return False
-        homeless = [job.id for job in new if not self._has_site(job, known[job.workflow_id])]
-        housed = [job.id for job in new if job.id not in set(homeless)]
 
         def admit(tx: Tx) -> None:
             jobs.admit(tx, housed)
-            jobs.pause(tx, homeless, f"{controls.NO_SITE}none of its sites has a batch target")
+            for reason, ids in homeless.items():
+                jobs.pause(tx, ids, f"{controls.NO_SITE}{reason}")
 
         await self.write(admit)
-        return len(new) == BATCH
+        return any(len(ids) == BATCH for ids in (housed, *homeless.values()))
 
-    def _has_site(self, job: Job, workflow: Workflow) -> bool:
-        return sites.housed(self.world.settings, [job.pinned] if job.pinned else workflow.spec.sites)
+    def _fresh(self, connection: Connection) -> tuple[list[int], dict[str, list[int]]]:
+        known = workflows.load(connection)
+
+        def unhoused(place: counters.Place) -> str:
+            spec = known[place.workflow_id].spec
+            return housing.unhoused(self.world.settings, spec, JobType(place.type), place.site or None)
+
+        return jobs.fresh(connection, unhoused, BATCH)
 
     async def _wake(self) -> None:
         due = await self.store.read(jobs.next_wake)
@@ -130,7 +135,7 @@ class Queue(Stage):
         if not open_to:
             return 0
         head = await self.store.read(lambda c: jobs.queue_head(c, open_to, BATCH))
-        candidates = [sites.candidate(picture, job.id, job.type, known[job.workflow_id], job.pinned) for job in head]
+        candidates = _candidates(picture, head, known)
         away = await self.store.read(lambda c: adjustments.avoiding(c, [job.id for job in head], now))
         candidates = [shunning(job, away[job.id], places) if job.id in away else job for job in candidates]
         chosen = match(candidates, places)
@@ -167,7 +172,7 @@ class Queue(Stage):
     async def _adapt(self, picture: Picture, now: float) -> None:
         """Let the thresholds of dynamic targets follow what they swallow; the next look goes by them."""
         states = {name: load.states for name, load in picture.loads.items()}
-        new = thresholds.changes(picture.grown, self.world.settings, states, now)
+        new = thresholds.changes(picture.grown, picture.settings, states, now)
         if new:
             await self.write(lambda tx: thresholds.book(tx, new))
             self.actor_ref.tell(Wake(), unique=True)
@@ -228,6 +233,13 @@ def _open_to(
         if room:
             found.append((rank(kind, workflow.spec.priority), standing, room))
     return found
+
+
+def _candidates(picture: Picture, head: list[Queued], known: dict[int, Workflow]) -> list[Candidate]:
+    """Return the jobs as they are matched; those of one workflow, type and pinned site differ in nothing."""
+    kinds = {job[1:] for job in head}
+    alike = {key: sites.candidate(picture, 0, key[1], known[key[0]], key[2]) for key in kinds}
+    return [alike[job[1:]]._replace(id=job.id) for job in head]
 
 
 def _why(choice: Choice, places: dict[str, Place]) -> str:

@@ -2,13 +2,14 @@
 
 The file is checked whole first; a wrong one changes nothing. Then one value of settings takes the place of the other. Most actors
 read it at each look; those that keep something of it, and those of a target that changed, are replaced by their supervisors: their
-start is their recovery. Targets that are new get their actors; those that are gone leave when nothing is left there, and are
-remembered in the store until then. What can change only with a restart is named and left as it is.
+start is their recovery. Targets, ProdMgrs and a feed that are new get their actors; targets that are gone leave when nothing is
+left there, and are remembered in the store until then. What can change only with a restart is named and left as it is.
 Takes: Reload. Writes: SettingsChanged, targets that leave, alerts. Settings: all of them; events.sweep_s.
 """
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -25,9 +26,10 @@ from config.secret import SecretError
 from config.settings import Settings
 from config.verbs import Change, compared
 from domain import events as e
-from storage import alerts, leaving
+from storage import alerts, configured, leaving, overrides
 from storage.engine import Connection
 from storage.leaving import Leaving
+from storage.overrides import Override
 from storage.store import Tx
 from supervisors import ActorSystem, ChildSpec, SupervisorSpec
 
@@ -35,7 +37,8 @@ CODE, FILE, TREE = "reload", "configuration", "actors"
 """Code of the alerts, and their subjects: a file that will not do, actors that cannot be replaced."""
 TOLD = 100
 """Most keys that one fact names."""
-GROUP = "targets"
+FEED, FEED_ALERTS = "feed", ("feed-stale", "feed-doubtful")
+"""An actor that is there only if it is configured, and the codes of its alerts."""
 Made = dict[tuple[str, str], Any]
 """Backends by the name of their place in the world and their own."""
 
@@ -54,17 +57,21 @@ class Reloader(Stage):
     async def on_command(self, message: Any) -> Any:
         if not isinstance(message, Reload):
             return await super().on_command(message)
+        self.world.doing = "reads the file"
         try:
             return await self._reload(message)
         except (Faults, SecretError) as error:
             if not message.dry_run:
                 await self._tell(FILE, str(error))
             raise Refused(str(error)) from None
+        finally:
+            self.world.doing = ""
 
     async def _reload(self, order: Reload) -> Reloaded:
         file = self._opener.read()
         before = self._opener.loaded.settings
-        changes = [_change(each) for each in compared(before, file.settings)]
+        said = await self.store.read(overrides.load)
+        changes = [_change(each, said) for each in compared(before, file.settings)]
         wanted = live(self.world.settings, file.settings)
         gone = sorted(_targets(self.world.settings) - _targets(wanted))
         if order.dry_run:
@@ -72,11 +79,18 @@ class Reloader(Stage):
         leave = leaving.of(self.world.settings, gone, self.clock.time())
         loaded = structs.replace(file, settings=leaving.added(wanted, leave))
         plan = renewal(self.world.settings, loaded.settings)
-        self._opener.know(loaded.settings.hosts)
-        made = self._made(plan, loaded)
-        await self.write(lambda tx: _book(tx, leave, changes, order.who))
+        before_hosts = self._opener.know(loaded.settings.hosts)
+        try:
+            made = self._made(plan, loaded)
+            await self.write(lambda tx: _book(tx, wanted, leave, changes, order.who))
+        except BaseException:
+            await self._opener.forget(before_hosts)
+            raise
         self._opener.loaded = structs.replace(file, settings=wanted)
-        failed = await self._renew(plan, loaded, made)
+        try:
+            failed = await self._renew(plan, loaded, made)
+        finally:
+            await self._opener.part(before_hosts)
         await self._tell(FILE, "")
         for one in changes:
             self.log.info("%s%s", _line(one), " (waits for a restart)" if one.restart else "")
@@ -114,7 +128,7 @@ class Reloader(Stage):
         there = {
             "batches": _targets(loaded.settings),
             "storages": set(loaded.settings.sites),
-            "managers": set(world.managers),
+            "managers": {manager.name for manager in loaded.settings.prodmgr},
         }
         for kind, names in there.items():
             held = getattr(world, kind)
@@ -126,38 +140,42 @@ class Reloader(Stage):
     async def work(self) -> bool:
         if self._told is None:
             await self._tell(FILE, "")
-        await self._see_off()
-        await self._mend()
+        if self.system is None or self.system.root.ready:  # while a tree starts its groups take no orders
+            await self._see_off()
+            await self._mend()
         return False
 
     async def _see_off(self) -> None:
         """Let targets go that left the configuration and have nothing left to do."""
         back, gone = await self.store.read(self._empty)
-        if not back and not gone:
-            return
 
         def let_go(tx: Tx) -> None:
             leaving.drop(tx, [*back, *gone])
             if gone:
+                overrides.forget(tx, gone)
                 told = [f"target {name}: nothing is left there, it is gone" for name in gone]
                 tx.emit(e.SettingsChanged(ids=[1], who=self.name, changes=told))
 
-        await self.write(let_go)
-        configured = self._opener.loaded
-        settings = await self.store.read(lambda c: leaving.beside(c, configured.settings))
-        plan = renewal(self.world.settings, settings)
-        await self._renew(plan, structs.replace(configured, settings=settings), {})
+        if back or gone:
+            await self.write(let_go)
+        file = self._opener.loaded
+        settings = await self.store.read(lambda c: configured.beside(c, file.settings))
+        if _targets(settings) != _targets(
+            self.world.settings
+        ):  # also if an earlier look came no further than the store
+            plan = renewal(self.world.settings, settings)
+            await self._renew(plan, structs.replace(file, settings=settings), {})
 
     def _empty(self, connection: Connection) -> tuple[list[str], list[str]]:
         """Return the targets on their way out that are configured again, and those at which nothing is left."""
-        configured = self._opener.loaded.settings
+        file = self._opener.loaded.settings
         known = leaving.load(connection)
-        back = [one.target for one in known if one.target in _targets(configured)]
+        back = [one.target for one in known if one.target in _targets(file)]
         empty = [
             one.target
             for one in known
             if one.target not in back
-            and not leaving.left(connection, one.target, one.site, last=one.site not in configured.sites)
+            and not leaving.left(connection, one.target, one.site, last=one.site not in file.sites)
         ]
         return back, empty
 
@@ -168,20 +186,21 @@ class Reloader(Stage):
         if system is None:
             return []
         there = set(system.names())
-        missing = sorted(name for name in _targets(self.world.settings) if f"tracker.{name}" not in there)
-        stale = sorted(self.world.stale & there)
+        wanted = self._tree(self.world)
+        specs = {spec.name: spec for spec in wanted.walk()}
         failed = []
-        if missing or stale:
-            specs = {spec.name: spec for spec in self._tree(self.world).walk()}
-            for name in missing:
-                failed += await self._try(name, system.add_child(GROUP, specs[f"target.{name}"]))
-            for name in stale:
-                failed += await self._try(name, _replace(system, specs[name]))
-        self.world.stale -= there - {text.partition(":")[0] for text in failed}
+        for group, child in _absent(wanted, there):
+            failed += await self._try(child.name, system.add_child(group, child))
+        for name in sorted(self.world.stale & there & specs.keys()):
+            failed += await self._try(name, _replace(system, specs[name]))
+        if FEED in there - specs.keys():
+            failed += await self._try(FEED, self._end_feed(system))
+        self.world.stale -= set(system.names()) - {text.partition(":")[0] for text in failed}
         await self._tell(TREE, "; ".join(failed))
         return failed
 
     async def _try(self, name: str, work: Coroutine[Any, Any, None]) -> list[str]:
+        self.world.doing = f"{name} ends and begins anew" if name in self.world.stale else f"{name} begins"
         try:
             await work
         except Exception as error:
@@ -189,8 +208,16 @@ class Reloader(Stage):
             return [f"{name}: {type(error).__name__}: {error}"]
         return []
 
+    async def _end_feed(self, system: ActorSystem) -> None:
+        """Nobody asks it any more: its words are forgotten by the steward, its alerts are closed here."""
+        self.world.doing = f"{FEED} ends"
+        await system.remove_child(FEED)
+        for code in FEED_ALERTS:
+            await self.write(partial(alerts.close_alert, code=code, subject=FEED))
+
     async def _take_out(self, target: str) -> None:
         if self.system is not None and f"tracker.{target}" in self.system.names():
+            self.world.doing = f"target.{target} ends"
             await self.system.remove_child(f"target.{target}")
             for stage in ("submitter", "tracker"):
                 self.world.unhear(f"{stage}.{target}")
@@ -211,6 +238,15 @@ class Reloader(Stage):
         self._told = {**told, subject: text}
 
 
+def _absent(tree: SupervisorSpec, there: set[str]) -> Iterator[tuple[str, ChildSpec | SupervisorSpec]]:
+    """Return who belongs into the groups of a tree and is not there, each with its group."""
+    for group in tree.children:
+        for child in group.children if isinstance(group, SupervisorSpec) else ():
+            below = [child] if isinstance(child, ChildSpec) else child.walk()
+            if there.isdisjoint(spec.name for spec in below):
+                yield group.name, child
+
+
 async def _replace(system: ActorSystem, spec: ChildSpec | SupervisorSpec) -> None:
     """Let a fresh instance take over; one that is made with a part of the settings is made with the new one."""
     if isinstance(spec, ChildSpec) and spec.name.startswith("allocation."):
@@ -219,9 +255,10 @@ async def _replace(system: ActorSystem, spec: ChildSpec | SupervisorSpec) -> Non
         await system.restart(spec.name)
 
 
-def _book(tx: Tx, leave: list[Leaving], changes: list[SettingChange], who: str) -> None:
+def _book(tx: Tx, wanted: Settings, leave: list[Leaving], changes: list[SettingChange], who: str) -> None:
     """Write down what changes and who leaves."""
     leaving.put(tx, leave)
+    configured.remember(tx, wanted)
     acting = [_line(each) for each in changes if not each.restart]
     later = [_line(each) for each in changes if each.restart]
     if changes:
@@ -232,9 +269,11 @@ def _targets(settings: Settings) -> set[str]:
     return {name for site in settings.sites.values() for name in site.targets}
 
 
-def _change(change: Change) -> SettingChange:
-    return SettingChange(key=change.key, before=change.before, after=change.after, restart=change.restart)
+def _change(change: Change, said: Iterable[Override]) -> SettingChange:
+    held = next((one.words for one in said if change.key.endswith(f".{one.key}")), "")
+    return SettingChange(key=change.key, before=change.before, after=change.after, restart=change.restart, held=held)
 
 
 def _line(change: SettingChange) -> str:
-    return f"{change.key}: {change.before or 'not set'} -> {change.after or 'not set'}"[:500]
+    held = f" ({change.held})" if change.held else ""
+    return f"{change.key}: {change.before or 'not set'} -> {change.after or 'not set'}{held}"[:500]

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from backends.channel.hosts import reached_otherwise
+from config.rules import hosts_of
 from config.settings import Settings
 from config.site_settings import Target
 
@@ -11,7 +13,7 @@ AT_EACH_LOOK = ("agent", "admin", "hosts", "sites", "prodmgr", "quality", "super
 """Tables that are read at each look, or cannot change live, or are looked at below."""
 KEEPERS: dict[str, tuple[str, ...]] = {
     "queue": ("queue", "steward", "reviser"),
-    "feed": ("feed",),
+    "feed": ("feed", "steward"),
     "errors": ("error",),
     "report": ("report",),
     "merge": ("merge",),
@@ -48,14 +50,21 @@ def renewal(before: Settings, after: Settings) -> Renewal:
     """Return what has to be made anew."""
     old, new = _targets(before), _targets(after)
     tables = {name for name in after.__struct_fields__ if getattr(before, name) != getattr(after, name)}
-    batches = {name for name in new if name not in old or old[name].options != new[name].options}
+    moved = reached_otherwise(before.hosts, after.hosts)
+    batches = {
+        name
+        for name, target in new.items()
+        if name not in old or old[name].options != target.options or not moved.isdisjoint(hosts_of(target.options))
+    }
     changed = {name for name in old if name in new and _kept(old[name]) != _kept(new[name])}
     if tables & {"tracker", "events"}:
         changed |= old.keys() & new.keys()
     storages = {
         name
         for name, site in after.sites.items()
-        if name not in before.sites or before.sites[name].storage != site.storage
+        if name not in before.sites
+        or before.sites[name].storage != site.storage
+        or not moved.isdisjoint(hosts_of(site.storage.options))
     }
     ours = {manager.name: manager for manager in before.prodmgr}
     managers = {each.name for each in after.prodmgr if ours.get(each.name) != each}

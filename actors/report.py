@@ -9,6 +9,7 @@ FilesInvalidated. Persists: archives of the attempts (actors/keeping.py). Settin
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -45,6 +46,13 @@ TEXT = 2000
 """Most characters of a cause that are kept."""
 NOT_KEPT = "not-archived"
 """Code of the alert while archives cannot be written."""
+
+
+class Booking(NamedTuple):
+    """What attempts came to, and volumes with their archives."""
+
+    outcomes: Sequence[Good | Bad]
+    volumes: Sequence[Volume]
 
 
 class Report(Stage):
@@ -159,13 +167,8 @@ class Report(Stage):
             return
         ours = {outcome.job.id for outcome in outcomes}
         volumes = [one._replace(attempts=[each for each in one.attempts if owners[each] in ours]) for one in made]
-
-        def book(tx: Tx) -> None:
-            accounting.account(tx, outcomes)
-            archives.note(tx, [one for one in volumes if one.attempts])
-
         try:
-            await self.write(book)
+            await self.write_together(_book_all, Booking(outcomes, [one for one in volumes if one.attempts]))
         except StoreAway:
             raise
         except Exception as error:
@@ -206,6 +209,13 @@ class Report(Stage):
         merged = job.type is JobType.MERGE or not report.outputs[0].lfn.startswith("/store/unmerged/")
         exact = job.type is JobType.PROCESSING and makes_each_event(workflow.spec)
         return Good(job, workflow.spec.dataset_name, report, merged, job.range.events if exact else None)
+
+
+def _book_all(tx: Tx, bookings: Sequence[Booking]) -> list[None]:
+    """Book what was read at several targets."""
+    accounting.account(tx, [outcome for booking in bookings for outcome in booking.outcomes])
+    archives.note(tx, [one for booking in bookings for one in booking.volumes])
+    return [None] * len(bookings)
 
 
 def _look(connection: Connection, target: str, most: int) -> tuple[list[Job], dict[int, Attempt], dict[int, Workflow]]:

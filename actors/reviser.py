@@ -16,6 +16,7 @@ from actors.messages import Refused, Revised, ReviseWorkflow, Wake
 from actors.stage import Stage
 from config.faults import nearest
 from domain import events as e
+from domain import siting
 from domain.events import WorkflowRevised
 from domain.job import JobState
 from domain.matching import may_run
@@ -23,7 +24,7 @@ from domain.revising import asks_anew, differences, revised
 from domain.spec import WorkflowSpec
 from domain.spread import surplus
 from domain.workflow import WorkflowState
-from storage import jobs, revisions, sites, spread, workflows
+from storage import housing, jobs, revisions, sites, spread, workflows
 from storage.engine import Connection
 from storage.revisions import Waiting
 from storage.sites import Picture
@@ -85,12 +86,13 @@ class Reviser(Stage):
     def _check_sites(self, flow: Workflow, spec: WorkflowSpec) -> None:
         """Refuse sites that are not ours; a ProdMgr's workflow may name those of other agents beside ours."""
         ours = self.world.settings.sites
-        strange = [name for name in spec.sites if name not in ours and name not in flow.spec.sites]
-        if strange and not flow.manager:
-            near = nearest(strange[0], ours)
+        before = {name for _, name in siting.named(flow.spec)}
+        strange = [(key, name) for key, name in siting.named(spec) if name not in ours and name not in before]
+        for key, name in strange if not flow.manager else []:
+            near = nearest(name, ours)
             hint = f"; did you mean {near!r}?" if near else f"; expected one of {', '.join(sorted(ours))}"
-            raise Refused(f"sites: no site {strange[0]!r}{hint}")
-        if not sites.housed(self.world.settings, spec.sites):
+            raise Refused(f"{key}: no site {name!r}{hint}")
+        if not housing.housed(self.world.settings, spec.sites):
             raise Refused(f"sites: none of {', '.join(spec.sites)} has a batch target here")
         curves.check(spec, self.world.curves)
 
@@ -160,4 +162,7 @@ def _may_go(picture: Picture, flow: Workflow, job: Waiting) -> bool:
     """Whether a job may be where it is, as far as its specification says."""
     wanted = sites.candidate(picture, job.id, job.type, flow, job.pinned)._replace(spread=None)
     here = [place for place in picture.places if place.target == job.target]
-    return all(may_run(wanted, place) and place.equips(wanted) and place.meant_for(wanted) for place in here)
+    return all(
+        may_run(wanted, place) and place.has(wanted) and place.equips(wanted) and place.meant_for(wanted)
+        for place in here
+    )

@@ -18,6 +18,7 @@ from storage.log import Logged
 from storage.store import Tx
 from supervisors import AsyncioActor, MailboxFull, Tick
 
+P = TypeVar("P")
 T = TypeVar("T")
 Effect = Callable[[Tx], object]
 """What a fact brings about, as one unit of writing."""
@@ -25,8 +26,6 @@ Effect = Callable[[Tx], object]
 NOTHING: Effect = lambda _tx: None  # noqa: E731
 SKIP = 200
 """A cursor is moved over this many facts that its stage does not follow, so that it does not hold back compaction."""
-TOGETHER = 5000
-"""Facts are handled together until they are about this many items: one statement of a move, some 50 ms of the writer."""
 ROUND_S = 5.0
 """A look at the log ends after this time, in seconds, to go on in the next message: its handler has a deadline."""
 FATAL = 2
@@ -42,6 +41,8 @@ class Stage(AsyncioActor):
     """
 
     follows: ClassVar[tuple[type[Event], ...]] = ()
+    together: ClassVar[int] = 5000
+    """Facts are handled together until they are about this many items: one statement of a move, some 50 ms of the writer."""
     from_now: ClassVar[bool] = False
     """Whether a stage that is new to a store starts at the present end of the log instead of its beginning."""
     woken_by: ClassVar[tuple[type[Event], ...]] = ()
@@ -115,6 +116,12 @@ class Stage(AsyncioActor):
         """Write on behalf of this stage."""
         return await self.store.write(unit, sender=self.name, cause=cause)
 
+    async def write_together(
+        self, unit: Callable[[Tx, Sequence[P]], Sequence[T]], part: P, *, patient: bool = True
+    ) -> T:
+        """Write what other stages of this kind write alike, together with them where they come at one time; see the store's."""
+        return await self.store.write_together(unit, part, sender=self.name, patient=patient)
+
     def hint(self, actor: str) -> None:
         """Let another stage look at the rows now; one that is away looks anyway when it is back."""
         if self.system is not None:
@@ -157,11 +164,11 @@ class Stage(AsyncioActor):
         items = 0
         for logged in facts:
             joins = together and logged.id > self._alone_to and not log.unreadable(logged)
-            if portion and (not joins or items + len(logged.fact.ids) > TOGETHER):
+            if portion and (not joins or items + len(logged.fact.ids) > self.together):
                 yield portion
                 portion, items = [], 0
             portion.append(logged)
-            items += len(logged.fact.ids) if joins else TOGETHER
+            items += len(logged.fact.ids) if joins else self.together
         if portion:
             yield portion
 

@@ -1,10 +1,10 @@
 """Steward: carries out what operators say of who may run where, and ends it when its time is over.
 
 Holds of jobs, workflows, requests, sites, targets and of the whole agent (PA-203), modes of sites (PA-211), trust in a site
-in spite of its record (PA-213). A site that is down gives back what waits there: the attempts are closed as killed, so that
-the tracker asks for their end until it has come, and no retry is burnt. Jobs that waited for a site that did not exist are
-looked at anew.
-Takes: SetControl, LiftControl. Woken by: jobs that come back to the queue.
+in spite of its record (PA-213), limits of targets (PA-206). A site that is down gives back what waits there: the attempts are
+closed as killed, so that the tracker asks for their end until it has come, and no retry is burnt. Jobs that waited for a site that
+did not exist are looked at anew.
+Takes: SetControl, LiftControl, SetLimit. Woken by: jobs that come back to the queue.
 Writes: JobsPaused, JobsRequeued, JobsReadmitted, JobsCooledOff, JobsReturned, JobsWithdrawn, WorkflowsPaused, WorkflowsResumed,
 alerts, the audit. Settings: queue.sweep_s, quality.window_s.
 """
@@ -12,16 +12,18 @@ alerts, the audit. Settings: queue.sweep_s, quality.window_s.
 from typing import Any
 
 from actors.brakes import Work
-from actors.messages import ControlsChanged, LiftControl, Refused, SetControl, Wake
+from actors.messages import ControlsChanged, LiftControl, LimitSet, Refused, SetControl, SetLimit, Wake
 from actors.stage import Stage
 from actors.world import World
 from config.faults import nearest
+from config.settings import Settings
 from domain import events as e
 from domain.controls import AGENT, KINDS, Control, Kind, Mode, Scope, about, mode_of
 from domain.feed import AUTHOR
 from domain.job import JobState
-from storage import alerts, braking, breakers, controls, jobs, offers, sites, workflows
+from storage import alerts, braking, breakers, controls, housing, jobs, offers, overrides, workflows
 from storage.engine import Connection
+from storage.overrides import Override
 from storage.store import Tx
 
 BATCH = 1000
@@ -80,6 +82,8 @@ class Steward(Stage):
                 return await self._set(message)
             case LiftControl():
                 return await self._lift(message)
+            case SetLimit():
+                return await self._set_limit(message)
         return await super().on_command(message)
 
     async def _set(self, order: SetControl) -> ControlsChanged:
@@ -119,6 +123,32 @@ class Steward(Stage):
             self.actor_ref.tell(Wake(), unique=True)
             self.hint("queue")
         return ControlsChanged(subjects=subjects)
+
+    async def _set_limit(self, order: SetLimit) -> LimitSet:
+        await self._check(Scope.TARGET, Kind.HOLD, [order.target])
+        known_limit = order.default and order.limit in overrides.LIMITS
+        if not known_limit and (fault := overrides.fault(order.limit, order.value)):
+            raise Refused(fault)
+        known = await self.store.read(overrides.load)
+        configured = _limit(self.world.settings, order)
+        before = _limit(overrides.over(self.world.settings, known), order)
+        answer = LimitSet(before=before, after=configured if order.default else order.value, configured=configured)
+        if order.dry_run:
+            return answer
+
+        def put(tx: Tx) -> None:
+            if order.default:
+                overrides.take_back(tx, order.target, order.limit)
+            else:
+                new = Override(order.target, order.limit, order.value, order.who, order.reason, tx.now)
+                overrides.put(tx, new)
+            text = f"{_number(answer.before)} -> {_number(answer.after)} (configured {_number(configured)}): {order.reason}"
+            alerts.record(tx, order.who, "limit", f"{order.target} {order.limit}", text)
+
+        await self.write(put)
+        for stage in ("queue", "creator"):
+            self.hint(stage)
+        return answer
 
     async def _check(self, scope: Scope, kind: Kind, subjects: list[str]) -> None:
         """Raise Refused for what is not there, with the nearest name."""
@@ -214,10 +244,10 @@ class Steward(Stage):
         known = await self.store.read(workflows.load) if waiting else {}
         housed = {
             identity
-            for identity, owner, pinned in waiting
-            if sites.housed(self.world.settings, [pinned] if pinned else known[owner].spec.sites)
+            for identity, owner, kind, pinned in waiting
+            if not housing.unhoused(self.world.settings, known[owner].spec, kind, pinned)
         }
-        left = [owner for identity, owner, _ in waiting if identity not in housed]
+        left = [owner for identity, owner, *_ in waiting if identity not in housed]
         names = ", ".join(sorted({known[owner].name for owner in left}))
         text = f"{len(left)} jobs of {names} wait for a site with a batch target" if left else ""
         if not housed and text == self._told:
@@ -232,6 +262,16 @@ class Steward(Stage):
 
         await self.write(readmit)
         self._told = text
+
+
+def _limit(settings: Settings, order: SetLimit) -> int | None:
+    targets = {name: target for site in settings.sites.values() for name, target in site.targets.items()}
+    found: int | None = getattr(targets[order.target].limits, order.limit)
+    return found
+
+
+def _number(limit: int | None) -> str:
+    return "any" if limit is None else str(limit)
 
 
 def stopped(said: list[Control], site: str, target: str) -> str:

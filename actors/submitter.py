@@ -23,12 +23,14 @@ from domain import jobspec
 from domain.events import JobsReleased
 from domain.exit_codes import NEVER_SUBMITTED, SPEC_INVALID, SUBMIT_REFUSED
 from domain.job import JobState, JobType
-from domain.jobspec import Assignment
-from storage import alerts, attempts, breakers, courses, jobs, merges, workflows
-from storage.attempts import Attempt, Failure
+from domain.jobspec import Assignment, Surroundings
+from domain.siting import demand
+from storage import alerts, attempts, breakers, courses, jobs, merges, told, workflows
+from storage.attempts import Attempt, Failure, Intent
 from storage.courses import Course
 from storage.jobs import Job
 from storage.store import Tx
+from storage.told import Answer
 from storage.workflows import Workflow
 
 PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
@@ -125,9 +127,7 @@ class Submitter(Stage):
 
     async def _submit(self, released: Sequence[Job]) -> None:
         tokens = {job.id: f"{self.world.chance.getrandbits(128):032x}" for job in released}
-        made = await self.write(
-            lambda tx: attempts.intend(tx, [job.id for job in released], self.site, self.target, tokens)
-        )
+        made = await self.write_together(attempts.intend_all, Intent(self.site, self.target, tokens))
         self.in_doubt = True
         descriptions, unfit = await self._describe(made, {job.id: job for job in released})
         if unfit:
@@ -144,15 +144,8 @@ class Submitter(Stage):
         refused = [verdict for verdict in verdicts if not verdict.accepted]
         for_good = [Failure(owner[no.token], SUBMIT_REFUSED, no.reason) for no in refused if not no.transient]
         for_now = [Failure(owner[no.token], NEVER_SUBMITTED, no.reason) for no in refused if no.transient]
-
-        def book(tx: Tx) -> None:
-            attempts.submitted(tx, accepted)
-            attempts.fail(tx, for_good, reason="refused by the batch system")
-            attempts.fail(tx, for_now, outcome="void", reason="refused by the batch system for now")
-            if accepted:
-                breakers.an_answer(tx, self.target, len(accepted))
-
-        await self.write(book)
+        answer = Answer(self.target, accepted, for_good, for_now)
+        await self.write_together(told.answered_all, answer, patient=False)  # before a listing tells how they are
         if for_now:  # the jobs go back to the queue; more of them would fare no better now
             self.in_doubt = False
             raise BatchError(for_now[0].text, transient=True)
@@ -170,10 +163,14 @@ class Submitter(Stage):
         )
         descriptions: list[JobDescription] = []
         unfit: list[Failure] = []
+        around: dict[tuple[int, JobType], Surroundings] = {}
         for attempt in made:
             job = by_id[attempt.job_id]
+            alike, workflow = (job.workflow_id, job.type), known[job.workflow_id]
             try:
-                description = self._describe_one(job, attempt, known[job.workflow_id], inputs.get(job.id, []), course)
+                if alike not in around:
+                    around[alike] = surroundings(self.world, self.site, self.settings, workflow, job.type, course)
+                description = self._describe_one(job, attempt, workflow, around[alike], inputs.get(job.id, []), course)
             except (LookupError, ValueError, StorageError) as error:
                 unfit.append(Failure(job.id, SPEC_INVALID, str(error)))
             else:
@@ -181,16 +178,23 @@ class Submitter(Stage):
         return descriptions, unfit
 
     def _describe_one(
-        self, job: Job, attempt: Attempt, workflow: Workflow, members: Sequence[merges.Input], course: Course
+        self,
+        job: Job,
+        attempt: Attempt,
+        workflow: Workflow,
+        around: Surroundings,
+        members: Sequence[merges.Input],
+        course: Course,
     ) -> JobDescription:
-        needs = course.need(job, workflow.spec.resources)
-        around = surroundings(self.world, self.site, self.settings, workflow, job.type, course)
+        needs, asked = course.need(job, workflow.spec.resources), demand(workflow.spec, job.type)
         inputs = staging.inputs(self.world, self.site, members)
         assignment = Assignment(job.id, job.type, job.range, attempt.token)
         return JobDescription(
             token=attempt.token,
             spec=jobspec.write(workflow.name, workflow.spec, assignment, around, inputs, needs),
             cores=workflow.spec.resources.cores,
+            gpus=asked.gpus,
+            architecture=asked.architecture,
             memory_mb=needs.memory_mb,
             wall_s=needs.wall_s + jobspec.BATCH_MARGIN_S,
             avoid_nodes=course.avoided(job.id),

@@ -23,9 +23,10 @@ from backends.batch.trimming import Trimming
 from domain import events as e
 from domain.exit_codes import ABSENT
 from domain.job import JobState
-from storage import alerts, attempts, breakers, sites
+from storage import alerts, attempts, breakers, sites, told
 from storage.attempts import Failure, Seen
 from storage.store import Tx
+from storage.told import Told
 
 BATCH = 500
 """Most directories removed, and most absent attempts asked for, in one go."""
@@ -132,10 +133,10 @@ class Tracker(Stage):
 
     async def _observe(self, poll: Poll) -> Live:
         """Book what a listing says; return the live attempts that it may be about."""
-        told = None if poll.complete else [status.token for status in poll.statuses]
-        if told == []:
+        named = None if poll.complete else [status.token for status in poll.statuses]
+        if named == []:
             return {}
-        live = await self.store.read(lambda c: attempts.live_at(c, self.target, told))
+        live = await self.store.read(lambda c: attempts.live_at(c, self.target, named))
         await self._book(poll.statuses, live)
         return live
 
@@ -157,16 +158,8 @@ class Tracker(Stage):
                     back.append(owner)
                 if status.reason:
                     reasons[owner] = status.reason
-        if not (running or ended or back or reasons):
-            return
-
-        def book(tx: Tx) -> None:
-            attempts.returned(tx, back)
-            attempts.waits(tx, reasons)
-            attempts.started(tx, running)
-            attempts.ended(tx, ended)
-
-        await self.write(book)
+        if running or ended or back or reasons:
+            await self.write_together(told.told_all, Told(back, reasons, running, ended))
 
     async def _compare(self, poll: Poll, live: Live) -> None:
         """Look for what a listing of everything lacks, and for what it has and should not."""
@@ -228,7 +221,7 @@ class Tracker(Stage):
                 await self.batch.clean(tokens)
             else:
                 await self._trim(tokens)
-            await self.write(lambda tx: attempts.cleaned(tx, tokens))
+            await self.write_together(told.cleaned_all, tokens)
 
     async def _trim(self, tokens: list[str]) -> None:
         """Empty directories that have to stay and take too much; the next attempt has one of its own, and waits for none."""

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from actors.messages import CancelTransfers, Changed, RetryTransfers, Wake
+from actors.room import Rooms
 from actors.stage import Stage
 from actors.world import World
 from backends.storage_element.base import Checksums, StorageElement, StorageError
@@ -57,6 +58,7 @@ class Transfer(Stage):
         self.settings = world.settings.transfer
         self._movers: dict[int, asyncio.Task[None]] = {}
         self._active: Counter[str] = Counter()
+        self._rooms = Rooms(self)
         self._scratch = Path(world.settings.agent.state) / "scratch"
         self._stuck: dict[tuple[TransferState, str], int] | None = None
         """How many wait for a person, as the alerts say; None before the first look."""
@@ -73,6 +75,7 @@ class Transfer(Stage):
         for mover in self._movers.values():
             mover.cancel()
         await asyncio.gather(*self._movers.values(), return_exceptions=True)
+        await self._rooms.close()
 
     async def on_failure(self, *_: object) -> None:
         await self.on_stop()
@@ -85,10 +88,10 @@ class Transfer(Stage):
         due = await self.store.read(lambda c: transfers.due(c, now))
         if due:
             await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
-        await self._begin_tries(
-            [task for task in await self.store.read(self._startable) if task.id not in self._movers]
-        )
+        ready = [task for task in await self.store.read(self._startable) if task.id not in self._movers]
+        await self._begin_tries(self._rooms.admit(ready))
         await self._tell()
+        await self._rooms.tell()
         wake_at = await self.store.read(transfers.next_wake)
         if wake_at is not None:
             self.after(max(0.0, wake_at - now), Wake(), key="pause")
@@ -170,6 +173,7 @@ class Transfer(Stage):
 
     def _start(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
         self._active[task.destination] += weight(task)
+        self._rooms.begun(task)
         self._movers[task.id] = asyncio.create_task(self._run(task, work), name=f"transfer {task.id}")
 
     async def _run(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
@@ -188,6 +192,7 @@ class Transfer(Stage):
             await self._failed(task, StorageError(f"{type(error).__name__}: {error}", kind="transient"))
         finally:
             self._active[task.destination] -= weight(task)
+            self._rooms.ended(task)
             del self._movers[task.id]
             self.actor_ref.tell(Wake(), unique=True)
 
@@ -199,7 +204,8 @@ class Transfer(Stage):
             await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
             return
         await storage.discard(task.lfn, _fence(task))
-        await self.write(lambda tx: transfers.wait(tx, task, tx.now, "its mover was ended with the agent or the actor"))
+        reason = "its mover was ended with the agent or the actor"
+        await self.write(lambda tx: transfers.wait(tx, task, tx.now, reason, counted=False))
 
     def _at(self, site: str) -> StorageElement:
         try:
@@ -222,6 +228,7 @@ class Transfer(Stage):
         if await self._write(transfers.landed, task):
             await destination.publish(landed, task.lfn)
             await self._write(lambda tx, same: transfers.verified(tx, same, landed.method), task)
+            self._rooms.arrived(task)
 
     @asynccontextmanager
     async def _at_hand(self, source: StorageElement, task: Task, expected: Checksums) -> AsyncIterator[Path]:
@@ -253,11 +260,14 @@ class Transfer(Stage):
     async def _failed(self, task: Task, error: StorageError) -> None:
         self.log.warning("transfer %d of %s to %s: %s", task.id, task.lfn, task.destination, error)
         tries = task.attempt
+        rest, why = await self._excused(task, error)
         pause = min(self.settings.retry_cap_s, self.settings.retry_base_s * 2.0 ** (tries - 1)) * (
             0.5 + self.world.chance.random() / 2
         )
 
         def book(tx: Tx) -> bool:
+            if why:
+                return transfers.wait(tx, task, tx.now + rest, why, counted=False)
             if error.kind == "exists":
                 return transfers.quarantine(tx, task, str(error))
             if error.kind == "permission" or tries >= self.settings.max_tries:
@@ -268,6 +278,13 @@ class Transfer(Stage):
             await self.write(book)
         except StoreAway as away:
             self.log.warning("transfer %d is taken up by the next sweep: %s", task.id, away)
+
+    async def _excused(self, task: Task, error: StorageError) -> tuple[float, str]:
+        """Return for how long to wait, in seconds, and why, if a try failed for want of room or of an answer: none is used up."""
+        if error.kind == "space":
+            return self._rooms.refused(task, str(error)), str(error)
+        why = await self._rooms.silent(task) if error.transient else ""
+        return self.settings.look_s, why
 
 
 def weight(task: Task) -> int:

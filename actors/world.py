@@ -52,6 +52,8 @@ class World:
     opener: Opener | None = None
     stale: set[str] = field(default_factory=set)
     """Actors that keep something of settings which are not in force any more."""
+    doing: str = ""
+    """What a reload waits for at the moment; "" = none is under way."""
     _hearers: dict[type[Event], dict[str, ActorRef[Any]]] = field(default_factory=dict)
 
     @property

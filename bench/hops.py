@@ -24,6 +24,8 @@ JOBS = 5_000
 PLACE = Place(slots=100, success=0.9, poll_s=1.0)
 RETRY = Retry(processing=20, merge=20, base_s=1.0, cap_s=5.0)
 DECIDED = (e.JobsCooledOff, e.JobsRequeued, e.JobsPaused, e.JobsExhausted)
+THERE = ("JobsSubmitted", "JobsStarted", "JobsEnded")
+"""The first of these says that a batch system has a job: a listing may come before the answer to the submission is written."""
 SHARES = {"median": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 Times = dict[int, float]
@@ -61,7 +63,7 @@ def to_merges(store: Path) -> list[float]:
     for kind, at, job in facts(store):
         if kind == "JobsEnded":
             ended[job] = at
-        elif kind == "JobsSubmitted":
+        if kind in THERE:
             submitted.setdefault(job, at)
     members = defaultdict(list)
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader:

@@ -6,6 +6,7 @@ committed row per job, in groups of the same size.
 """
 
 import asyncio
+import gc
 import os
 import resource
 import sqlite3
@@ -109,6 +110,8 @@ async def running(
     directory: Path, place: Place, heard: Callable[[frozenset[type]], None], store: str = SQLITE
 ) -> AsyncIterator[Agent]:
     """Run an agent configured in `directory`; `heard` is told of the kinds of facts after each commit."""
+    gc.collect()
+    gc.freeze()  # as run_agent.py does with what was imported
     async with open_world(load(configuration(directory, place, store), settings_of)) as world:
         system = ActorSystem(tree(world), clock=world.clock)
 

@@ -7,7 +7,8 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,26 @@ from domain.file import FileState
 from domain.job import JobState
 from domain.transfer import TransferState
 from services.verify import verify
-from storage import archives, datasets, heads, jobs, merges, messages, nodes, transfers, views, why, workflows
+from storage import (
+    archives,
+    bulk,
+    causes,
+    datasets,
+    heads,
+    jobs,
+    merges,
+    messages,
+    nodes,
+    schema,
+    transfers,
+    views,
+    why,
+    workflows,
+)
 from storage.endings import endings
 from storage.engine import Connection
 from storage.engines.opening import open_reader
-from storage.store import Store
+from storage.store import Store, Tx
 from storage.views.sites import all_sites, said
 
 SITES = 4
@@ -91,7 +107,7 @@ def of_the_log() -> dict[str, Question]:
     }
 
 
-def _queue_head(connection: Connection) -> list[jobs.Job]:
+def _queue_head(connection: Connection) -> list[jobs.Queued]:
     """The next thousand of all that are queued (PA-201)."""
     ranked: list[tuple[int, heads.Standing, int]] = [(0, standing, 1000) for standing in jobs.queued(connection)]
     return jobs.queue_head(connection, ranked, 1000)
@@ -115,6 +131,48 @@ async def _least(store: Store, question: Question) -> float:
         return time.perf_counter() - begun
 
     return min([await store.read(timed) for _ in range(REPEATS)])
+
+
+BY_NODE: dict[str, tuple[str, ...]] = {
+    "causes_of_nodes": ("node",),
+    "causes_of_nodes_by_code": ("exit_code", "node"),
+    "causes_of_all": ("exit_code", "blame", "site", "node", "workflow_id", "fingerprint"),
+}
+
+
+async def ask_of_many_kinds(path: Path, kinds: int = 100_000) -> dict[str, float]:
+    """Return the seconds of questions after nodes where so many kinds of failure have been seen, and the CPU seconds of one
+    unit that adds some of them up (`causes_unit`)."""
+    store = await Store.open(f"sqlite:///{path}")
+    await fill(store, plan(60))
+    found = {}
+    try:
+        await store.write(lambda tx: bulk.insert(tx.connection, schema.cause, list(_kinds(kinds))))
+        rare = await store.read(lambda c: causes.surplus(c, NOW))
+        for start in range(0, len(rare), causes.CHUNK):
+            found["causes_unit"] = await store.write(partial(_added_up, ids=rare[start : start + causes.CHUNK]))
+        for name, by in BY_NODE.items():
+            found[name] = await _least(store, partial(views.causes, by=by))
+            found[f"{name}_of_one_workflow"] = await _least(store, partial(views.causes, workflow_name="filled", by=by))
+    finally:
+        await store.close()
+    return found
+
+
+def _added_up(tx: Tx, ids: list[int]) -> float:
+    begun = time.thread_time()
+    causes.add_up(tx, ids)
+    return time.thread_time() - begun
+
+
+def _kinds(count: int) -> Iterator[dict[str, Any]]:
+    """Yield causes at thirty sites, four patterns at each node."""
+    times = {"first_at": 1e9, "last_at": 1.5e9, "attempt_id": 1, "rule": ""}
+    for number in range(count):
+        site, pattern = number // 4 % 30, number % 4
+        at = {"site": f"s{site}", "node": f"node{site:02d}-{number // 120:05d}.example.org"}
+        what = {"workflow_id": 1, "outcome": "failed", "exit_code": (134, 8021, 50660, 60311)[pattern], "blame": "site"}
+        yield {**what, **at, "fingerprint": f"{pattern:032x}", "count": 1 + number % 59, **times}
 
 
 async def proof(path: Path) -> tuple[float, float, int]:
@@ -147,8 +205,9 @@ def measure(scale: float = 1.0, keep: Path | None = None) -> dict[str, float]:
         times = {count: asyncio.run(ask(path)) for count, path in paths.items()}
         gc.collect()
         wall, cpu, breaches = asyncio.run(proof(paths[large]))
+        many = asyncio.run(ask_of_many_kinds(Path(directory) / "kinds.db", large // 10))
     figures = {"jobs": float(large), "verify_s": wall, "verify_cpu_s": cpu, "verify_breaches": float(breaches)}
     for name, seconds in times[large].items():
         figures[f"{name}_ms"] = 1000 * seconds
         figures[f"{name}_ratio"] = seconds / times[small][name]
-    return figures
+    return figures | {f"{name}_ms": 1000 * seconds for name, seconds in many.items()}

@@ -42,19 +42,24 @@ def _tools(running: Place, area: Path, sources: Sequence[Path]) -> dict[str, lis
         plain = ["scp", *ssh, "-P", str(server.port), *files, f"{USER}@127.0.0.1:{area}/"]
         look = ["ssh", *ssh, "-p", str(server.port), f"{USER}@127.0.0.1", f"cd {area} && sha256sum {shlex.join(names)}"]
         gcm = [*plain[:1], "-c", "aes128-gcm@openssh.com", *plain[1:]]
-        checked = f"{shlex.join(gcm)} && {shlex.join(look)} && {sum_up}"
-        return {"scp": plain, "scp_aes128gcm": gcm, "checked": ["sh", "-c", checked]}
+        script = f"{shlex.join(gcm)} && {shlex.join(look)} && {sum_up}"
+        return {"scp": plain, "scp_aes128gcm": gcm, "checked": ["sh", "-c", script]}
     assert server is not None
     if running.kind == "xrootd":
         plain = ["xrdcp", "--nopbar", "--silent"]
         to = f"root://127.0.0.1:{server.port}//store/{area.name}/"
-        return {"xrdcp": [*plain, *files, to], "checked": [*plain, "--cksum", "adler32:source", *files, to]}
+        checked = [*plain, "--cksum", "adler32", *files, to]
+        return {
+            "xrdcp": [*plain, *files, to],
+            "xrdcp_parallel": [*plain, "--parallel", "4", *files, to],
+            "checked": checked,
+        }
     to = f"http://127.0.0.1:{server.port}/{area.name}/"
     many = "{" + ",".join(files) + "}" if len(files) > 1 else files[0]
     put = ["curl", "-sS", "--fail", "-T", many, to]
     get = ["curl", "-sS", "--fail", *(to + name for name in names)]
-    checked = f"{shlex.join(put)} && {shlex.join(get)} | openssl dgst -sha256 && {sum_up}"
-    return {"curl": put, "checked": ["sh", "-c", checked]}
+    script = f"{shlex.join(put)} && {shlex.join(get)} | openssl dgst -sha256 && {sum_up}"
+    return {"curl": put, "curl_parallel": [*put, "-Z"], "checked": ["sh", "-c", script]}
 
 
 async def _ours(element: StorageElement, sources: Sequence[Path], folder: str) -> float:
@@ -75,7 +80,7 @@ def _theirs(running: Place, command: str, sources: Sequence[Path], turn: int) ->
     area.mkdir()
     area.chmod(0o777)
     begun = time.perf_counter()
-    subprocess.run(_tools(running, area, sources)[command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(_tools(running, area, sources)[command], check=True, capture_output=True)
     seconds = time.perf_counter() - begun
     shutil.rmtree(area)
     return seconds

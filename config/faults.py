@@ -143,7 +143,10 @@ class _Walk:
         options = [option for option in get_args(kind) if option is not type(None)]
         if data is None and len(options) < len(get_args(kind)):
             return None
-        return self.any(data, options[0], path) if len(options) == 1 else self.leaf(data, hint, bare(hint)[1], path)
+        metas = bare(hint)[1]
+        if len(options) > 1:
+            return self.leaf(data, hint, metas, path)
+        return self.any(data, Annotated[(options[0], *metas)] if metas else options[0], path)
 
     def struct(self, data: Any, kind: type[msgspec.Struct], path: str, *, top: bool) -> Any:
         if isinstance(data, kind):

@@ -14,8 +14,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 def live(before: Settings, after: Settings) -> Settings:
     """Return `after`, with all that can change only with a restart as in `before`.
 
-    Sites and targets come and go live, hosts only come; ProdMgrs and actors of one's own stay as they are, but for the keys of a
-    ProdMgr that are live. A backend keeps its kind, and with it its keys.
+    Sites and targets come and go live, hosts and ProdMgrs only come, since work of those that are gone may be under way; actors of
+    one's own stay as they are. A backend keeps its kind, and with it its keys.
     """
     merged = _table(before, after)
     gone = {name: host for name, host in before.hosts.items() if name not in merged.hosts}
@@ -24,17 +24,10 @@ def live(before: Settings, after: Settings) -> Settings:
     )
 
 
-def aligned(before: Settings, after: Settings) -> Settings:
-    """Return `after` with the ProdMgrs that were there first and in their order, so that keys can be compared by place."""
-    old = [manager.name for manager in before.prodmgr]
-    known = sorted((each for each in after.prodmgr if each.name in old), key=lambda each: old.index(each.name))
-    new = [each for each in after.prodmgr if each.name not in old]
-    return msgspec.structs.replace(after, prodmgr=[*known, *new])
-
-
 def _managers(before: list[ProdMgrSettings], after: list[ProdMgrSettings]) -> list[ProdMgrSettings]:
-    named = {manager.name: manager for manager in after}
-    return [_table(old, named[old.name]) if old.name in named else old for old in before]
+    named, known = {manager.name: manager for manager in after}, {manager.name for manager in before}
+    kept = [_table(old, named[old.name]) if old.name in named else old for old in before]
+    return [*kept, *(manager for manager in after if manager.name not in known)]
 
 
 def _table(before: T, after: T) -> T:

@@ -81,6 +81,16 @@ def _host_names(data: Mapping[str, Any]) -> Broken:
             yield f"{join('hosts', name)}.jump", " -> ".join([*way, name]), "a way that does not come back to itself"
 
 
+def hosts_of(options: object) -> Iterator[str]:
+    """Each host that the keys of a backend name, in its inner tables too; one that names none is on this machine."""
+    if isinstance(options, Mapping):
+        host = options.get("host", "local")
+        yield from [host] if isinstance(host, str) else []
+        for inner in options.values():
+            if isinstance(inner, Mapping):
+                yield from hosts_of(inner)
+
+
 def _fallback_names(data: Mapping[str, Any]) -> Broken:
     """Outputs fall back to other sites, which can merge them: small files are merged where they lie."""
     sites = dict(tables(data.get("sites")))

@@ -105,7 +105,8 @@ class Transfer(_Table, frozen=True, kw_only=True):
     """How merged files reach their destinations."""
 
     sweep_s: Annotated[Seconds, about("longest time between two looks at the waiting transfers")] = 5.0
-    max_active: Annotated[Positive, about("transfers under way per destination; 25 files below 10 MB count as one")] = 4
+    max_active: Annotated[Positive, about("transfers under way per destination; 25 files below 10 MB count as one")] = 5
+    look_s: Annotated[Seconds, about("time between two looks whether a destination answers and has room")] = 30.0
     retry_base_s: Annotated[Seconds, about("wait after the first failed try; doubles each time (TX-18)")] = 60.0
     retry_cap_s: Annotated[Seconds, about("longest wait between two tries")] = 5_400.0
     max_tries: Annotated[Positive, about("tries before a transfer is parked")] = 20

@@ -28,31 +28,31 @@ class Host(_Table, frozen=True, kw_only=True):
     What is not set is as in an OpenSSH client configuration; the name "local" is this machine and needs no table.
     """
 
-    address: Annotated[str | None, fixed("its address; else the name of this table, as `ssh NAME` would take it")] = (
+    address: Annotated[str | None, about("its address; else the name of this table, as `ssh NAME` would take it")] = (
         None
     )
-    port: Annotated[Port | None, fixed("its port; else that of the SSH configuration, or 22")] = None
-    user: Annotated[str | None, fixed("the account there; else that of the SSH configuration, or our own")] = None
+    port: Annotated[Port | None, about("its port; else that of the SSH configuration, or 22")] = None
+    user: Annotated[str | None, about("the account there; else that of the SSH configuration, or our own")] = None
     identity_files: Annotated[
-        list[str], fixed("private keys, a certificate beside them; else agent and usual keys")
+        list[str], about("private keys, a certificate beside them; else agent and usual keys")
     ] = []
     known_hosts: Annotated[
-        str | None, fixed("file of known host keys; else those of the SSH configuration", path=True)
+        str | None, about("file of known host keys; else those of the SSH configuration", path=True)
     ] = None
-    ssh_config: Annotated[str | None, fixed("OpenSSH client configuration; else ~/.ssh/config", path=True)] = None
-    jump: Annotated[Name | None, fixed("the host of another table that the connection goes through")] = None
+    ssh_config: Annotated[str | None, about("OpenSSH client configuration; else ~/.ssh/config", path=True)] = None
+    jump: Annotated[Name | None, about("the host of another table that the connection goes through")] = None
     commands_at_once: Annotated[
-        Positive, fixed("most commands that run there at once; sshd's own MaxSessions is 10")
+        Positive, about("most commands that run there at once; sshd's own MaxSessions is 10")
     ] = 8
-    calls_per_hour: Annotated[Positive, fixed("most commands within an hour")] = 3600
-    connect_s: Annotated[Seconds, fixed("a connection that is not ready after this is given up")] = 20.0
-    keepalive_s: Annotated[Seconds, fixed("a silent connection is asked for a sign of life after this")] = 15.0
-    keepalive_tries: Annotated[Positive, fixed("unanswered signs of life before the connection counts as lost")] = 3
-    retry_base_s: Annotated[Seconds, fixed("wait after the first failed connection; doubles with each further one")] = (
+    calls_per_hour: Annotated[Positive, about("most commands within an hour")] = 3600
+    connect_s: Annotated[Seconds, about("a connection that is not ready after this is given up")] = 20.0
+    keepalive_s: Annotated[Seconds, about("a silent connection is asked for a sign of life after this")] = 15.0
+    keepalive_tries: Annotated[Positive, about("unanswered signs of life before the connection counts as lost")] = 3
+    retry_base_s: Annotated[Seconds, about("wait after the first failed connection; doubles with each further one")] = (
         1.0
     )
-    retry_cap_s: Annotated[Seconds, fixed("longest wait between two tries to connect")] = 60.0
-    refused_s: Annotated[Seconds, fixed("wait after the host did not let us in")] = 600.0
+    retry_cap_s: Annotated[Seconds, about("longest wait between two tries to connect")] = 60.0
+    refused_s: Annotated[Seconds, about("wait after the host did not let us in")] = 600.0
 
     def __post_init__(self) -> None:
         ordered(self, "retry_base_s", "retry_cap_s")
@@ -84,6 +84,10 @@ class Target(_Table, frozen=True, kw_only=True):
     groups: Annotated[list[Name], about("groups of workflows that it is meant for; else as its site has it")] = []
     fillers: Annotated[bool, about("let other workflows take what those groups leave free")] = False
     limits: Annotated[Limits, about("thresholds by job type")] = Limits()
+    gpus: Annotated[NotNegative, about("most GPUs of one job; jobs that ask for more do not go there (PA-310)")] = 0
+    architectures: Annotated[
+        list[Name], about("what its nodes are, as `uname -m` says it; jobs that ask for another do not go there")
+    ] = []
     max_submit: Annotated[Positive, about("most jobs in one submission call")] = 500
     pending_s: Annotated[Seconds | None, about("as tracker.pending_s, for this target")] = None
     running_s: Annotated[Seconds | None, about("as tracker.running_s, for this target")] = None
@@ -147,8 +151,8 @@ class Quality(_Table, frozen=True, kw_only=True):
 class Feed(_Table, frozen=True, kw_only=True):
     """A feed that says how sites stand, as JSON in a file or at an address (PA-212); off while neither is named."""
 
-    file: Annotated[str | None, fixed("the file that holds it; this or url", path=True)] = None
-    url: Annotated[Url | None, fixed("the address that answers it; or file")] = None
+    file: Annotated[str | None, about("the file that holds it; this or url", path=True)] = None
+    url: Annotated[Url | None, about("the address that answers it; or file")] = None
     poll_s: Annotated[Seconds, about("time between two looks at it")] = 60.0
     deadline_s: Annotated[Seconds, about("a look that takes longer is given up")] = 20.0
     stale_s: Annotated[Seconds, about("an older answer changes nothing any more, and is an alert")] = 7_200.0

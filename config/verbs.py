@@ -8,7 +8,7 @@ import msgspec
 
 from config.faults import Fault, nearest
 from config.keys import Key, all_keys, flat, matches, plain, toml
-from config.live import aligned, live
+from config.live import live
 from config.loader import ConfigError, examine, written
 from config.plugins import Schemas
 from config.secret import HIDDEN, telling
@@ -81,13 +81,20 @@ def diff(path: str | Path, other: str | Path | None = None) -> list[Change]:
 
 def compared(now: Settings, wanted: Settings) -> list[Change]:
     """What other settings change while an agent runs, and what of it waits for a restart; secrets are not shown."""
-    wanted = aligned(now, wanted)
-    before, after, acting = (_set_apart(settings) for settings in (now, wanted, live(now, wanted)))
+    slots = {name: n for n, name in enumerate(dict.fromkeys(one.name for one in (*now.prodmgr, *wanted.prodmgr)))}
+    before, after, acting = (_slotted(settings, slots) for settings in (now, wanted, live(now, wanted)))
     return [
         Change(key=key, before=_text(key, before), after=_text(key, after), restart=_at(acting, key) != _at(after, key))
         for key in dict.fromkeys([*before, *after])
         if _at(before, key) != _at(after, key)
     ]
+
+
+def _slotted(settings: Settings, slots: dict[str, int]) -> dict[str, Any]:
+    """The same, with each ProdMgr at the place of its name: the order in a file says nothing."""
+    places = {f"prodmgr[{n}]": f"prodmgr[{slots[one.name]}]" for n, one in enumerate(settings.prodmgr)}
+    leaves = ((key.partition("."), value) for key, value in _set_apart(settings).items())
+    return {f"{places.get(table, table)}{dot}{rest}": value for (table, dot, rest), value in leaves}
 
 
 def _at(leaves: dict[str, Any], key: str) -> Any:

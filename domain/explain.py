@@ -11,6 +11,7 @@ import msgspec
 from domain.file import FileState
 from domain.job import JobState, JobType
 from domain.placing import BY_PERSON, UNBLOCKS
+from domain.room import AWAY, FULL
 from domain.transfer import TransferState
 from domain.workflow import WorkflowState
 
@@ -89,6 +90,9 @@ def explain_job(job: JobSight, now: float) -> Verdict:
         wake_at = now + job.next_s.get("tracker", 0.0)
         unblocks = "that confirmation: the tracker asks for it at each look"
         return Verdict(code="ending", text=text, unblocks=unblocks, owner="tracker", wake_at=wake_at)
+    if job.state is J.PAUSED and job.reason.startswith("no-site: "):
+        code, _, text = job.reason.partition(": ")
+        return _verdict(job, now, code, f"it is parked: {text}", UNBLOCKS[code], OPERATOR)
     code, text, unblocks, owner = _PLAIN[job.state]
     text = text.format(
         target=job.target or "its target", batch=job.batch_id or "no id yet", reason=job.reason or "no reason given"
@@ -228,7 +232,8 @@ _FILES: dict[FileState, tuple[str, str, str, str]] = {
 
 
 class TransferSight(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a transfer; `active` of `most` movers to its destination are at work."""
+    """What is known of a transfer; `active` of `most` movers to its destination are at work; `shut`: the code and the text of
+    what keeps all from going there."""
 
     state: TransferState
     reason: str = ""
@@ -239,6 +244,7 @@ class TransferSight(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     active: int = 0
     most: int = 0
+    shut: tuple[str, str] | None = None
     deadline_s: float = 0.0
     next_s: Mapping[str, float] = {}
 
@@ -250,7 +256,7 @@ ARRIVED = (T.SAFE, T.RELEASED, T.CANCELLED)
 def explain_transfer(task: TransferSight, now: float) -> Verdict:
     """Return why a transfer is where it is."""
     if task.state is T.WAITING:
-        text = f"try {task.attempt} failed: {task.reason}"
+        text = f"after {task.attempt} tries that count: {task.reason}"
         return Verdict(
             code="transfer-back-off", text=text, unblocks="the wake time", owner="transfer", wake_at=task.wake_at
         )
@@ -261,6 +267,9 @@ def explain_transfer(task: TransferSight, now: float) -> Verdict:
             "{active} of {most} transfers to {destination} are under way",
             "one of them that ends",
         )
+    if task.shut is not None and task.state in (T.WANTED, T.PLANNED, T.OFFERED, T.READY):
+        code, unblocks = task.shut[0], _SHUT[task.shut[0]]
+        text = task.shut[1].replace("{", "{{").replace("}", "}}")
     text = text.format(**{name: getattr(task, name) for name in task.__struct_fields__})
     wake_at = None if owner in (OPERATOR, NOBODY) else now + task.next_s.get(owner, 0.0)
     if task.state is T.MOVING:
@@ -268,6 +277,10 @@ def explain_transfer(task: TransferSight, now: float) -> Verdict:
     return Verdict(code=code, text=text, unblocks=unblocks, owner=owner, wake_at=wake_at, done=task.state in ARRIVED)
 
 
+_SHUT = {
+    FULL: "room there, seen by the next look",
+    AWAY: "its answer to the next look",
+}
 _TRANSFERS: dict[TransferState, tuple[str, str, str, str]] = {
     T.WANTED: ("transfer-next", "{destination} wants it from {source}", "the next look of the transfers", "transfer"),
     T.PLANNED: ("source-asked", "the way from {source} to {destination} is chosen", "the source's word", "transfer"),

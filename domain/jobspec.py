@@ -96,7 +96,10 @@ def write(
         "workflow": workflow,
         "sandbox": site.sandbox,
         "environment": dict(site.environment),
-        "inputs": [{name: value for name, value in item._asdict().items() if value != ()} for item in inputs],
+        "inputs": [
+            {name: value for name, value in zip(MergeInput._fields, item, strict=True) if value != ()}
+            for item in inputs
+        ],
         "steps": _steps(spec, job, site.accepted, merging=merging),
         "output": output,
         "concatenate": merging and not spec.merge.command,
@@ -167,6 +170,7 @@ def _flow(step: Step, before: Step | None, accepted: Sequence[int]) -> dict[str,
 
 def _filled(word: str, values: Mapping[str, object]) -> str:
     """Replace the known placeholders; other braces (a shell's, a dictionary's) stay as they are."""
-    for name, value in values.items():
-        word = word.replace("{" + name + "}", str(value))
+    if "{" in word:
+        for name, value in values.items():
+            word = word.replace("{" + name + "}", str(value))
     return word

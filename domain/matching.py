@@ -1,7 +1,7 @@
 """Match queued jobs with free capacity, and say why a job waits (PA-204, PA-206, PA-207, PA-210, PA-215, PA-218)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Candidate(NamedTuple):
     """A queued job, in queue order. `sites` empty = any; `pinned` = the one site that holds its input; `avoid`: the site
     where it has failed, or the target that refused it, and others may take it ("" = nowhere); `releases`: tags of
     the software that it needs; `rank`: jobs of one rank are equals; `group`: whose work it is; `spread`: where its workflow is,
-    None = that does not matter."""
+    None = that does not matter; `denied`: sites where it may not run; `architecture`: of the node, "" = any."""
 
     id: int
     type: JobType
@@ -29,6 +29,9 @@ class Candidate(NamedTuple):
     rank: int = 0
     group: str = ""
     spread: Spread | None = None
+    denied: frozenset[str] = frozenset()
+    gpus: int = 0
+    architecture: str = ""
 
 
 class Place(NamedTuple):
@@ -37,6 +40,7 @@ class Place(NamedTuple):
     `closed` says why it takes no jobs of a type, as "code: text". `picky`: only workflows that name the site get there.
     Of places with as much room the one with the higher `score` is taken. `releases`: tags of the software that is there, None
     = not known. `groups`: it is meant for their workflows (none named: for all); `fillers`: others get what these leave.
+    `gpus`: as many one job may have; `architectures`: of its nodes, as far as the configuration says.
     """
 
     target: str
@@ -51,6 +55,8 @@ class Place(NamedTuple):
     releases: frozenset[str] | None = None
     groups: frozenset[str] = frozenset()
     fillers: bool = False
+    gpus: int = 0
+    architectures: frozenset[str] = frozenset()
 
     def room(self, job: Candidate) -> int:
         """Return how many jobs like this one may come."""
@@ -74,6 +80,10 @@ class Place(NamedTuple):
         """Whether the software that the job needs is there, as far as that is known."""
         return self.releases is None or job.releases <= self.releases
 
+    def has(self, job: Candidate) -> bool:
+        """Whether its nodes are of the architecture that the job asks for, with as many GPUs."""
+        return job.gpus <= self.gpus and (not job.architecture or job.architecture in self.architectures)
+
     def meant_for(self, job: Candidate) -> bool:
         """Whether it is there for the group of the job, or lets others in; merges stay where their inputs lie."""
         return not self.groups or self.fillers or job.group in self.groups or job.pinned is not None
@@ -84,7 +94,7 @@ class Place(NamedTuple):
 
     def suits(self, job: Candidate) -> bool:
         """Whether the site has what the job needs, is meant for it and may be taken by its workflow."""
-        return self.wanted_by(job) and self.equips(job) and self.meant_for(job) and self.within(job)
+        return self.has(job) and self.wanted_by(job) and self.equips(job) and self.meant_for(job) and self.within(job)
 
     def order(self, job: Candidate) -> Order:
         """Return when its turn comes there among jobs of its rank."""
@@ -216,10 +226,13 @@ def room_for(job: Candidate, places: Iterable[Place]) -> int:
 def shunning(job: Candidate, avoid: str, places: Iterable[Place]) -> Candidate:
     """Return the job as one that avoids a site or a target, if another one that takes its type may run it (PA-409)."""
     shy = job._replace(avoid=avoid)
-    for place in places:
-        if job.type not in place.closed and may_run(shy, place) and place.suits(job):
-            return shy
-    return job
+    return shy if any(job.type not in place.closed for place in suiting(shy, places)) else job
+
+
+def suiting(job: Candidate, places: Iterable[Place]) -> Iterator[Place]:
+    """Yield the targets that a job may be given to, now or once they are open and have room: the queue's choice, and the way to
+    another site after a failure."""
+    return (place for place in places if may_run(job, place) and place.suits(job))
 
 
 def shut(place: Place) -> str:
@@ -231,9 +244,33 @@ def may_run(job: Candidate, place: Place) -> bool:
     """Whether a job is allowed at a target."""
     if job.avoid and job.avoid in (place.site, place.target):
         return False
-    if job.pinned is not None:
-        return place.site == job.pinned
-    return not job.sites or place.site in job.sites
+    if job.pinned is not None and place.site != job.pinned:
+        return False
+    return place.site not in job.denied and (not job.sites or place.site in job.sites)
+
+
+def nowhere(job: Candidate, places: Iterable[Place]) -> str:
+    """Return why none of these targets may ever run the job, open or not, "" if one may (PA-205, PA-310)."""
+    there = [place for place in places if job.pinned in (None, place.site)]
+    if not there and job.pinned is not None:
+        return f"its input lies at {job.pinned}, which has no batch target"
+    allowed = [place for place in there if may_run(job, place)]
+    if not allowed:
+        return _unlisted(job)
+    if any(place.has(job) for place in allowed):
+        return ""
+    gpus = [f"{job.gpus} GPU{'s' if job.gpus > 1 else ''} for a job"] if job.gpus else []
+    kind = [f"nodes of {job.architecture}"] if job.architecture else []
+    return f"none of {_names(allowed)} has {' and '.join(gpus + kind)}"
+
+
+def _unlisted(job: Candidate) -> str:
+    """Say which lists leave no site with a batch target."""
+    lies = f"its input lies at {job.pinned}; " if job.pinned is not None else ""
+    if not lies and not job.denied:
+        return f"none of {', '.join(sorted(job.sites)) or 'the sites'} has a batch target"
+    allowed, denied = (", ".join(sorted(sites)) for sites in (job.sites, job.denied))
+    return f"{lies}no site with a batch target is left: allowed {allowed or 'any'}, denied {denied or 'none'}"
 
 
 def wait_reason(job: Candidate, places: Iterable[Place]) -> str:
@@ -243,11 +280,11 @@ def wait_reason(job: Candidate, places: Iterable[Place]) -> str:
 
 
 def _wait_reason(job: Candidate, places: Iterable[Place]) -> str:
-    allowed = [place for place in places if may_run(job, place)]
-    if not allowed and job.pinned is not None:
-        return f"no-data: its input lies at {job.pinned}, which has no batch target"
-    if not allowed:
-        return f"no-site: none of {', '.join(sorted(job.sites)) or 'the sites'} has a batch target"
+    places = list(places)
+    if reason := nowhere(job, places):
+        known = job.pinned is None or any(place.site == job.pinned for place in places)
+        return f"{'no-site' if known else 'no-data'}: {reason}"
+    allowed = [place for place in places if may_run(job, place) and place.has(job)]
     if any(place.room(job) for place in allowed):
         return "next-sweep: a place is free, the queue has not come to it yet"
     open_ones = [place for place in allowed if job.type not in place.closed]

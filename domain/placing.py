@@ -32,7 +32,7 @@ class Sight(NamedTuple):
     so long, for the reason `evidence`; `probes`: how many jobs may go there while a breaker is half-open; `poor`: the record
     of its site is below the cut-off; `behind`: the stage that has to catch up; `releases`: the software there, if known;
     `silent`: it has not said for long how its jobs are; `groups`: those it is meant for, `fillers`: and others may come;
-    `leaving`: it is out of the configuration and runs empty."""
+    `leaving`: it is out of the configuration and runs empty; `gpus` and `architectures`: of its nodes."""
 
     target: str
     site: str
@@ -52,6 +52,8 @@ class Sight(NamedTuple):
     groups: frozenset[str] = frozenset()
     fillers: bool = False
     leaving: bool = False
+    gpus: int = 0
+    architectures: frozenset[str] = frozenset()
 
 
 def judge(sight: Sight, controls: Sequence[Control]) -> Place:
@@ -75,6 +77,8 @@ def judge(sight: Sight, controls: Sequence[Control]) -> Place:
         releases=sight.releases,
         groups=sight.groups,
         fillers=sight.fillers,
+        gpus=sight.gpus,
+        architectures=sight.architectures,
     )
 
 
@@ -108,7 +112,7 @@ def _shut(sight: Sight, controls: Sequence[Control]) -> str:
 UNBLOCKS: dict[str, str] = {
     "no-slot": "a job that ends at one of these targets, or higher limits there",
     "quota": "cores or memory that a job gives back there, or higher limits",
-    "no-site": "a target at one of its sites in the configuration",
+    "no-site": "a target at one of its sites, with what it needs, in the configuration; or other needs: `workflow change`",
     "no-data": "a target at that site in the configuration",
     "target-silent": "an answer of the target",
     "spread": "the end of its jobs and merges at one of these sites, or a higher `max_sites`: `workflow change`",
@@ -119,7 +123,7 @@ UNBLOCKS: dict[str, str] = {
     "site-drained": "`site enabled`, or the end of the mode's time",
     "site-test": "`site enabled`, or a workflow that names the site",
     "held": "`resume`, or the end of the hold's time",
-    "breaker-open": "the end of that time, then good probes; or `site trust`",
+    "breaker-open": "the end of that time, then good probes; what it names has to be mended first; `site trust` opens it at once",
     "poor-record": "better attempts, with time; or `site trust`",
     "back-pressure": "that stage, once it has caught up",
     "agent-drains": "`drain --resume`",

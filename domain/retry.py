@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from domain.backoff import CURVES, PAUSE, Curve, Failed, longest
+from domain.exit_codes import SUBMIT_REFUSED
 from domain.job import JobType
 from domain.rules import Action, Blame, Rule
 from domain.spec import BackOff, Retry
@@ -90,10 +91,14 @@ def decide(
         return _refused(tried, retry, jitter, targets)
     if blame is Blame.AGENT:
         return _our_own(tried, retry, jitter)
-    spent = Counter(ALLOWANCE.get(one.rule.blame) for one in tried)[ALLOWANCE.get(blame)]
+    spent = Counter(map(_use, tried))[_use(last)]
     allowed = _allowed(blame, kind, retry)
     if blame is not Blame.NOBODY:
         told += f", attempt {spent} of {allowed} blamed on the {blame}"
+        if last.code == SUBMIT_REFUSED:
+            told = f"{told}: {last.target or last.site} says: {last.text}"[:400]
+        if spent >= allowed and last.code == SUBMIT_REFUSED:
+            return Pause(f"{told}; mend what it names, then `retry`")
         if spent >= allowed:
             return GiveUp(told)
     if rule.action is Action.PAUSE:
@@ -103,6 +108,12 @@ def decide(
         return Again(0.0, f"{told}; next at another site than {last.site}", elsewhere=True)
     failed = Failed(spent, blame, kind, rule.name, last.code, last.site, last.node)
     return _later(rule, failed, retry.curve(blame, kind), jitter, told, curves)
+
+
+def _use(tried: Tried) -> Blame | int | None:
+    """Return the allowance that a failure uses. Refused submissions are counted apart: nothing of them ever ran, so a wrong
+    word in a configuration loses no event and leaves what is allowed untouched (PA-310)."""
+    return tried.code if tried.code == SUBMIT_REFUSED else ALLOWANCE.get(tried.rule.blame)
 
 
 def _allowed(blame: Blame, kind: JobType, retry: Retry) -> int:

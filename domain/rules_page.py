@@ -32,6 +32,8 @@ Any other code is `unknown exit code`: it counts as the payload's, and an alert 
   `elsewhere`: at once at another target that takes its type and has not refused it as often; when there is none, the job is
   paused with the refusal as its reason; `fail`: never repeated; `pause`: a person decides; `accept`: the output is good all
   the same.
+* **Refused** (90007): nothing of such an attempt ever ran. It is tried again as often as the site's allowance says, counted apart
+  from other faults of the site, and then paused with the batch system's words: mend what they name, then `retry`.
 * What a **site or node** is to blame for goes at once to another site that may run the job and has not failed it yet.
 * A payload that a signal killed has 128 plus the number of the signal, as in a shell.
 * The **runtime process** exits with the code itself up to 255, and with 1 for a larger one. What counts is the report.

@@ -29,7 +29,8 @@ class Step(_Table, frozen=True, kw_only=True):
     {output} (path of the job's output file), {inputs} (expands to one argument per input path, merge only) and
     {sandbox} (directory of the workflow's files), {previous} (the `output` of the step before). `after` names the steps that
     must have ended well before it. `before` and `then` are control points: lists of rules as runtime/plan.py has them. An
-    `output` is a file that the next step reads; `keep` False removes it once that has ended well.
+    `output` is a file that the next step reads; `keep` False removes it once that has ended well. `sites` and `deny_sites`: where
+    it can run and where not, as for the workflow; its job goes where all its steps may (PA-205).
     """
 
     name: Name = "payload"
@@ -40,6 +41,8 @@ class Step(_Table, frozen=True, kw_only=True):
     then: list[dict[str, Any]] = []
     output: Name | None = None
     keep: bool = True
+    sites: list[Name] = []
+    deny_sites: list[Name] = []
     filter_efficiency: Annotated[float, Meta(gt=0, le=1)] = 1.0
     event_multiplier: Annotated[float, Meta(gt=0)] = 1.0
 
@@ -57,10 +60,13 @@ class Merge(_Table, frozen=True, kw_only=True):
 
     `max_bytes`, `max_events` and `max_files` are never exceeded except by a single larger input. A bin of at least
     `min_fraction` of max_bytes or max_events goes at once, the rest when no more input comes or when its oldest file has
-    waited `max_wait_s`. Without a `command` the inputs' bytes are put one after the other.
+    waited `max_wait_s`. Without a `command` the inputs' bytes are put one after the other. Merges run where their inputs lie; with
+    `sites` only there, and never at `deny_sites`: what lies elsewhere waits, parked with that reason (PA-205).
     """
 
     command: list[str] = []
+    sites: list[Name] = []
+    deny_sites: list[Name] = []
     min_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.75
     max_bytes: Positive = 2_000_000_000
     max_events: Positive | None = None
@@ -77,12 +83,15 @@ class Dataset(_Table, frozen=True, kw_only=True):
 
 
 class Resources(_Table, frozen=True, kw_only=True):
-    """What one job needs; memory and disk in MB (10**6 bytes), wall time in seconds."""
+    """What one job needs; memory and disk in MB (10**6 bytes), wall time in seconds; the `architecture` of the node as `uname -m`
+    says it (unset: any). Merges need no GPUs (PA-310)."""
 
     cores: Positive = 1
     memory_mb: Positive = 2000
     disk_mb: Positive = 20_000
     wall_s: Positive = 8 * 3600
+    gpus: NotNegative = 0
+    architecture: Name | None = None
 
 
 Cause = Literal[
@@ -141,6 +150,7 @@ class Hook(StrEnum):
 class WorkflowSpec(_Table, frozen=True, kw_only=True):
     """What is to be produced, from how many events, by which programs, and where it goes.
 
+    `sites`: where processing may run (none: everywhere), `deny_sites`: where it may not (PA-205); a site that is in both is denied.
     `keep_logs`: each job's log and report are kept at the site as an archive (PA-324); unset: as the agent says. `keep_failed`:
     what a failed job made is kept apart and never registered (PA-322). `stage_out`: sites whose storage takes the outputs, one
     after the other, in place of that of the job's own site and its fall-backs. `releases`: tags of the software that
@@ -161,6 +171,7 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
     category: Literal["mc", "data", "relval"] = "mc"
     era: Name = "Run1"
     sites: list[str] = []
+    deny_sites: list[Name] = []
     max_sites: Positive | None = None
     group: Name | None = None
     releases: list[Name] = []
@@ -182,6 +193,11 @@ class WorkflowSpec(_Table, frozen=True, kw_only=True):
         points = [{"name": step.name, "before": step.before, "then": step.then} for step in steps]
         if faults := plan.faults(points):
             raise ValueError("; ".join(faults))
+        allowed = [set(sites) for sites in (self.sites, *(step.sites for step in steps)) if sites]
+        if allowed and not set.intersection(*allowed):
+            raise ValueError(
+                "sites: no site stands in the lists of the workflow and of all its steps; expected one at least"
+            )
 
     @property
     def dataset_name(self) -> str:

@@ -6,6 +6,7 @@ file or a file without a row, and the next look removes either.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,26 +44,36 @@ class Old(NamedTuple):
     site: str
 
 
-_BY_NAME = sa.select(volume.c.id).where(volume.c.name == sa.bindparam("name"))
-_HELD = sa.select(archive.c.attempt_id).where(archive.c.volume_id == sa.bindparam("volume"))
-_FAILED = sa.select(attempt.c.id).where(among(attempt.c.id), attempt.c.outcome.in_(schema.FAILED)).limit(1)
+_BOOKED = sa.select(volume.c.id, volume.c.name).where(among_words(volume.c.name))
+_HELD = sa.select(archive.c.attempt_id, archive.c.volume_id).where(among(archive.c.volume_id))
+_WITH_FAILURE = (
+    sa.select(archive.c.volume_id)
+    .join(attempt, attempt.c.id == archive.c.attempt_id)
+    .where(among(archive.c.volume_id), attempt.c.outcome.in_(schema.FAILED))
+    .distinct()
+)
+_AS_FAILURE = volume.update().where(among(volume.c.id)).values(kind=Kind.FAILURE)
 
 
 def note(tx: Tx, made: Iterable[Volume]) -> None:
     """Book volumes; one that is booked gets the attempts that it has not. One with a failure in it is kept as such."""
-    for one in made:
-        identity = tx.connection.execute(_BY_NAME, {"name": one.name}).scalar_one_or_none()
-        known: set[int] = set()
-        if identity is None:
-            identity = next_id(tx.connection, volume)
-            row = {"id": identity, "kind": one.kind, "site": one.site, "name": one.name, "size": one.size}
-            tx.connection.execute(volume.insert().values(**row, made_at=tx.now))
-        else:
-            known = set(tx.connection.execute(_HELD, {"volume": identity}).scalars())
-        rows = [{"attempt_id": each, "volume_id": identity} for each in one.attempts if each not in known]
-        bulk.insert(tx.connection, archive, rows)
-        if one.kind is Kind.SUCCESS and tx.connection.execute(_FAILED, {"ids": list(one.attempts)}).first():
-            tx.connection.execute(volume.update().where(volume.c.id == identity).values(kind=Kind.FAILURE))
+    listed = list(made)
+    if not listed:
+        return
+    ids = {row.name: row.id for row in tx.connection.execute(_BOOKED, {"words": [one.name for one in listed]})}
+    held = {(row.attempt_id, row.volume_id) for row in tx.connection.execute(_HELD, {"ids": list(ids.values())})}
+    new = {one.name: one for one in listed if one.name not in ids}
+    ids |= dict(zip(new, count(next_id(tx.connection, volume))))
+    rows = [
+        {"id": ids[name], "kind": one.kind, "site": one.site, "name": name, "size": one.size, "made_at": tx.now}
+        for name, one in new.items()
+    ]
+    bulk.insert(tx.connection, volume, rows)
+    pairs = sorted({(each, ids[one.name]) for one in listed for each in one.attempts} - held)
+    bulk.insert(tx.connection, archive, [{"attempt_id": each, "volume_id": which} for each, which in pairs])
+    good = [ids[one.name] for one in listed if one.kind is Kind.SUCCESS]
+    if spoiled := list(tx.connection.execute(_WITH_FAILURE, {"ids": good}).scalars()):
+        tx.connection.execute(_AS_FAILURE, {"ids": spoiled})
 
 
 class Lacking(NamedTuple):

@@ -34,6 +34,14 @@ class Attempt(NamedTuple):
     submitted_at: float | None
 
 
+class Intent(NamedTuple):
+    """Jobs that are to be submitted at a target, with the token of each."""
+
+    site: str
+    target: str
+    tokens: Mapping[int, str]
+
+
 class Seen(NamedTuple):
     """What the batch system says of a token, `said` in its own word for the end; times in UTC epoch seconds of the node."""
 
@@ -56,7 +64,10 @@ class Failure(NamedTuple):
 
 
 _NUMBERS = (
-    sa.select(attempt.c.job_id, sa.func.max(attempt.c.number)).where(among(attempt.c.job_id)).group_by(attempt.c.job_id)
+    sa.select(job.c.id, job.c.target, sa.func.coalesce(sa.func.max(attempt.c.number), 0))
+    .outerjoin(attempt, attempt.c.job_id == job.c.id)
+    .where(among(job.c.id))
+    .group_by(job.c.id, job.c.target)
 )
 _LIVE = sa.select(*(attempt.c[name] for name in Attempt._fields)).where(among(attempt.c.job_id), attempt.c.live == 1)
 _LIVE_AT = (
@@ -69,30 +80,30 @@ _LIVE_NAMED = _LIVE_AT.where(among_words(attempt.c.token))
 
 def intend(tx: Tx, job_ids: list[int], site: str, target: str, tokens: Mapping[int, str]) -> list[Attempt]:
     """Put attempts with their tokens on record, before the batch system is called; return those made."""
-    moved = move(tx, job, JOB_TABLE, e.JobsSubmitting(ids=job_ids))
-    if not moved:
-        return []
-    numbers = {owner: int(number) for owner, number in tx.connection.execute(_NUMBERS, {"ids": moved})}
-    first = next_id(tx.connection, attempt)
-    made = [
-        Attempt(first + n, owner, numbers.get(owner, 0) + 1, tokens[owner], target, "", None, tx.now, None)
-        for n, owner in enumerate(moved)
-    ]
-    rows = [
-        {
-            "id": new.id,
-            "job_id": new.job_id,
-            "number": new.number,
-            "token": new.token,
-            "live": 1,
-            "site": site,
-            "target": target,
-            "created_at": tx.now,
-        }
-        for new in made
-    ]
+    return intend_all(tx, [Intent(site, target, {owner: tokens[owner] for owner in job_ids})])[0]
+
+
+def intend_all(tx: Tx, intents: Sequence[Intent]) -> list[list[Attempt]]:
+    """The same for several targets; a job that has meanwhile been given to another target than its intent's stays there."""
+    wanted = {(intent.target, owner): n for n, intent in enumerate(intents) for owner in intent.tokens}
+    every = [owner for _, owner in wanted]
+    found = {
+        owner: (wanted[target, owner], int(number))
+        for owner, target, number in tx.connection.execute(_NUMBERS, {"ids": every})
+        if (target, owner) in wanted
+    }
+    moved = move(tx, job, JOB_TABLE, e.JobsSubmitting(ids=list(found)))
+    made: list[list[Attempt]] = [[] for _ in intents]
+    rows = []
+    for identity, owner in enumerate(moved, start=next_id(tx.connection, attempt)):
+        n, number = found[owner]
+        intent = intents[n]
+        new = Attempt(identity, owner, number + 1, intent.tokens[owner], intent.target, "", None, tx.now, None)
+        made[n].append(new)
+        named = {name: getattr(new, name) for name in ("id", "job_id", "number", "token", "target", "created_at")}
+        rows.append(named | {"live": 1, "site": intent.site})
     bulk.insert(tx.connection, attempt, rows)
-    counters.begun(tx, site, target, len(rows))
+    counters.begun(tx, [(row["site"], row["target"]) for row in rows])
     return made
 
 

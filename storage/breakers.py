@@ -108,9 +108,12 @@ def no_answer(tx: Tx, target: str, error: str) -> None:
     _alone(tx, target, partial(unanswered, rules=RULES, now=tx.now, error=error))
 
 
-def an_answer(tx: Tx, target: str, jobs: int) -> None:
-    """A submission of so many jobs was answered."""
-    _alone(tx, target, partial(answered, jobs=jobs, rules=RULES, now=tx.now))
+def answers(tx: Tx, jobs: Mapping[str, int]) -> None:
+    """Submissions were answered, of so many jobs by target."""
+    changes = {
+        (Scope.TARGET, target): partial(answered, jobs=count, rules=RULES, now=tx.now) for target, count in jobs.items()
+    }
+    _change(tx, _named(tx.connection, jobs), changes)
 
 
 def sign_of_life(tx: Tx, target: str) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.controls import Control, Kind, Mode, Scope, in_force
-from domain.job import JOB_TABLE, JobState
+from domain.job import JOB_TABLE, JobState, JobType
 from storage import counters, heads, schema
 from storage.engine import among
 from storage.moves import CHUNK, move
@@ -124,15 +124,15 @@ def resume_jobs(tx: Tx, ids: list[int], reason: str) -> list[int]:
 NO_SITE = "no-site: "
 
 
-def homeless(connection: sa.Connection, limit: int = CHUNK) -> list[tuple[int, int, str | None]]:
-    """Return jobs that wait for a site that does not exist: (job, workflow, site of its input)."""
+def homeless(connection: sa.Connection, limit: int = CHUNK) -> list[tuple[int, int, JobType, str | None]]:
+    """Return jobs that wait for a site that does not exist: (job, workflow, type, site of its input)."""
     places = heads.standings(connection, counters.JOB, tally.c.state == JobState.PAUSED)
     if not places:
         return []
     ids = heads.ids(connection, counters.JOB, [(each.place, limit) for each in places], limit)
-    query = sa.select(job.c.id, job.c.workflow_id, job.c.pinned).where(among(job.c.id, ids))
+    query = sa.select(job.c.id, job.c.workflow_id, job.c.type, job.c.pinned).where(among(job.c.id, ids))
     rows = connection.execute(query.where(job.c.reason.startswith(NO_SITE)))
-    return [(row.id, row.workflow_id, row.pinned) for row in rows]
+    return [(row.id, row.workflow_id, JobType(row.type), row.pinned) for row in rows]
 
 
 def readmit(tx: Tx, ids: list[int], reason: str) -> list[int]:

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from storage import bulk, log
+from storage.engines.opening import open_reader
 from storage.errors import StoreError, StoreForeign
 from storage.schema import AGENT
 from storage.store import Store
@@ -95,11 +96,12 @@ async def copy(source_url: str, target_url: str, *, clock: Clock, progress: Prog
     """Copy a store into an empty one and compare every row; until that has succeeded no agent opens the target.
 
     The source is brought to this program's schema and held while it is read. A copy that was broken off is begun anew.
-    Raises StoreInUse for a live source or target, StoreError for a target that is not empty or a copy that differs,
-    and what Store.open raises.
+    Raises StoreInUse for a live source or target, StoreError for a source that is not there, a target that is not empty or a
+    copy that differs, and what Store.open raises.
     """
     if source_url == target_url:
         raise StoreError("source and target are the same store")
+    await _expect_tables(source_url)
     source = await Store.open(source_url, clock=clock)
     try:
         target = await _empty(target_url, clock)
@@ -113,6 +115,16 @@ async def copy(source_url: str, target_url: str, *, clock: Clock, progress: Prog
     finally:
         await source.close()
     return copied
+
+
+async def _expect_tables(url: str) -> None:
+    """Raise StoreError if there is nothing to copy: opening it would make an empty store of a misspelt name."""
+    reader = open_reader(url, threads=1)
+    try:
+        if not await reader.read(lambda c: sa.inspect(c).get_table_names()):
+            raise StoreError("the source of the copy is empty; expected the store that an agent has written")
+    finally:
+        await reader.close()
 
 
 async def _empty(url: str, clock: Clock) -> Store:

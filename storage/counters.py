@@ -146,9 +146,10 @@ def _adding(dialect: sa.Dialect) -> str:
 
 
 # ---------------------------------------------------------------- attempts
-def begun(tx: Tx, site: str, target: str, count: int) -> None:
-    """Count new attempts at a target."""
-    book(tx.connection, {(ATTEMPT, Place(LIVE, 0, "", site, target)): [count, 0, 0]})
+def begun(tx: Tx, places: Iterable[tuple[str, str]]) -> None:
+    """Count a new attempt at each of (site, target)."""
+    counts = Counter(places).items()
+    book(tx.connection, {(ATTEMPT, Place(LIVE, 0, "", *place)): [count, 0, 0] for place, count in counts})
 
 
 def closed(tx: Tx, live: Sequence[sa.ColumnElement[bool]], outcome: str) -> None:

@@ -33,3 +33,10 @@ class StoreAway(Transient):
 
 class StoreUnsure(StoreAway):
     """The database went away during a commit and has not come back to say whether it holds; read before repeating."""
+
+
+def named(error: StoreError, store: object) -> StoreError:
+    """Return the error with the store's name before its text, if it has none yet."""
+    if not str(error).startswith("store "):
+        error.args = (f"store {store}: {error}",)
+    return error

@@ -63,12 +63,24 @@ def ids(
 
     `newest`: the last ids instead, downwards. `after`: only ids behind this one.
     """
-    found = []
-    for place, most in places:
-        query = _at(entity, bool(place.site), bool(place.target), newest)
-        given = {**place._asdict(), "most": min(most, limit), "after": after}
-        found.append(connection.execute(query, given).scalars().all())
+    found = [_ids_at(connection, entity, place, min(most, limit), newest, after) for place, most in places]
     return list(islice(heapq.merge(*found, reverse=newest), limit))
+
+
+def placed(
+    connection: sa.Connection, entity: str, places: Sequence[tuple[Place, int]], limit: int
+) -> list[tuple[int, Place]]:
+    """As `ids`, each with its place."""
+    found = (
+        [(identity, n) for identity in _ids_at(connection, entity, place, min(most, limit), False, 0)]
+        for n, (place, most) in enumerate(places)
+    )
+    return [(identity, places[n][0]) for identity, n in islice(heapq.merge(*found), limit)]
+
+
+def _ids_at(connection: sa.Connection, entity: str, place: Place, most: int, newest: bool, after: int) -> Sequence[int]:
+    query = _at(entity, bool(place.site), bool(place.target), newest)
+    return connection.execute(query, {**place._asdict(), "most": most, "after": after}).scalars().all()
 
 
 @cache

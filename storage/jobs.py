@@ -1,7 +1,7 @@
 """Jobs: units of work over disjoint event ranges."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -30,6 +30,15 @@ job, allocation, workflow, attempt, tally = (
 KILLABLE = UNFINISHED
 AHEAD = (JobState.NEW, JobState.QUEUED, JobState.COOLOFF)
 """Cut and not yet released; a held one is not counted, or it would stop the intake."""
+
+
+class Queued(NamedTuple):
+    """A job as the queue sees it."""
+
+    id: int
+    workflow_id: int
+    type: JobType
+    pinned: str | None
 
 
 class Job(NamedTuple):
@@ -149,25 +158,35 @@ def queued(connection: sa.Connection) -> list[Standing]:
     return heads.in_states(connection, counters.JOB, [JobState.QUEUED])
 
 
-def queue_head(connection: sa.Connection, ranked: Sequence[tuple[int, Standing, int]], limit: int) -> list[Job]:
+def queue_head(connection: sa.Connection, ranked: Sequence[tuple[int, Standing, int]], limit: int) -> list[Queued]:
     """Return the first queued jobs: type, workflow priority, age (PA-201).
 
     `ranked` are the places that may be released now, as (queue rank, place, most jobs of it). Jobs of all others, however
-    many stand before, are not looked at.
+    many stand before, are not looked at, nor are the rows of any: what counts stands in their places.
     """
-    found: list[int] = []
+    found: list[Queued] = []
     for _, group in groupby(sorted(ranked, key=lambda one: -one[0]), key=lambda one: one[0]):
         chosen = [(one.place, most) for _, one, most in group]
-        found += heads.ids(connection, counters.JOB, chosen, limit - len(found))
+        for identity, place in heads.placed(connection, counters.JOB, chosen, limit - len(found)):
+            found.append(Queued(identity, place.workflow_id, _TYPES[place.type], place.site or None))
         if len(found) >= limit:
             break
-    by_id = {one.id: one for one in load(connection, found)}
-    return [by_id[identity] for identity in found]
+    return found
 
 
-def oldest(connection: sa.Connection, state: JobState, limit: int) -> list[Job]:
-    """Return the first jobs in a state."""
-    return load(connection, heads.oldest(connection, counters.JOB, [state], limit))
+def fresh(
+    connection: sa.Connection, unhoused: Callable[[counters.Place], str], limit: int
+) -> tuple[list[int], dict[str, list[int]]]:
+    """Return the oldest new jobs that some site may take, and those that none may, by the reason: `unhoused` says it of those
+    that are counted at one place, "" of jobs that a site may take."""
+    found: dict[str, list[counters.Place]] = defaultdict(list)
+    for one in heads.in_states(connection, counters.JOB, [JobState.NEW]):
+        found[unhoused(one.place)].append(one.place)
+    ids = {
+        reason: heads.ids(connection, counters.JOB, [(place, limit) for place in places], limit)
+        for reason, places in found.items()
+    }
+    return ids.pop("", []), ids
 
 
 def targets_with(connection: sa.Connection, state: JobState) -> list[str]:
@@ -202,6 +221,9 @@ def loads(connection: sa.Connection) -> Counter[tuple[str, JobType]]:
 
 _WAITING = counters.counting(counters.JOB, AHEAD, tally.c.type == JobType.PROCESSING)
 _WAITING_OF = _WAITING.where(tally.c.workflow_id == sa.bindparam("owner"))
+_PARKED_OF = counters.counting(
+    counters.JOB, [JobState.PAUSED], tally.c.type == JobType.PROCESSING, tally.c.workflow_id == sa.bindparam("owner")
+)
 
 
 def waiting_count(connection: sa.Connection, workflow_id: int | None = None) -> int:
@@ -209,6 +231,11 @@ def waiting_count(connection: sa.Connection, workflow_id: int | None = None) -> 
     if workflow_id is None:
         return int(connection.execute(_WAITING).scalar_one())
     return int(connection.execute(_WAITING_OF, {"owner": workflow_id}).scalar_one())
+
+
+def parked_count(connection: sa.Connection, workflow_id: int) -> int:
+    """Return how many processing jobs of a workflow are paused."""
+    return int(connection.execute(_PARKED_OF, {"owner": workflow_id}).scalar_one())
 
 
 def admit(tx: Tx, ids: list[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """Merges: which small files wait, and which merge job takes them."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -35,6 +36,15 @@ class Gathering(NamedTuple):
     workflow_id: int
     site: str
     load: Load
+
+
+class Planned(NamedTuple):
+    """A merge job to be made: of which files, where they lie."""
+
+    workflow_id: int
+    site: str
+    priority: int
+    members: list[int]
 
 
 _GATHERED = counters.summing(counters.FILE, ("workflow_id", "site"), tally.c.state == FileState.UNMERGED)
@@ -82,38 +92,37 @@ def oldest(connection: sa.Connection, workflow_id: int, site: str) -> float | No
     return since
 
 
-def create_all(tx: Tx, workflow_id: int, site: str, bins: list[list[int]], priority: int) -> list[int]:
-    """Make a merge job for each bin and return their ids; raise StaleState if any member is taken."""
-    every = [member for members in bins for member in members]
+def create_all(tx: Tx, planned: Sequence[Planned]) -> list[int]:
+    """Make these merge jobs and return their ids; raise StaleState if any member is taken."""
+    every = [member for one in planned for member in one.members]
     known = {row.id: row for row in tx.connection.execute(_MEMBERS, {"ids": every})}
-    first = next_id(tx.connection, job)
-    ids = [first + n for n in range(len(bins))]
-    common = {
-        "workflow_id": workflow_id,
-        "type": JobType.MERGE,
-        "rank": rank(JobType.MERGE, priority),
-        "pinned": site,
-        "created_at": tx.now,
-        "state": JobState.NEW,
-        "since": tx.now,
-    }
-    rows = [
-        {
-            **common,
-            "id": identity,
-            "unit": unit_id("merge", workflow_id, site, identity, *members),
-            "first_event": min(known[member].first_event for member in members),
-            "events": sum(known[member].events for member in members),
-        }
-        for identity, members in zip(ids, bins, strict=True)
-    ]
+    rows = []
+    counts: counters.Sums = {}
+    for identity, one in enumerate(planned, start=next_id(tx.connection, job)):
+        events = sum(known[member].events for member in one.members)
+        rows.append(
+            {
+                "id": identity,
+                "workflow_id": one.workflow_id,
+                "type": JobType.MERGE,
+                "rank": rank(JobType.MERGE, one.priority),
+                "pinned": one.site,
+                "created_at": tx.now,
+                "state": JobState.NEW,
+                "since": tx.now,
+                "unit": unit_id("merge", one.workflow_id, one.site, identity, *one.members),
+                "first_event": min(known[member].first_event for member in one.members),
+                "events": events,
+            }
+        )
+        place = Place(JobState.NEW, one.workflow_id, JobType.MERGE, one.site, "")
+        counters.change(counts, counters.JOB, place, 1, events)
     bulk.insert(tx.connection, job, rows)
-    new = Place(JobState.NEW, workflow_id, JobType.MERGE, site, "")
-    events = sum(row.events for row in known.values())
-    counters.book(tx.connection, {(counters.JOB, new): [len(rows), events, 0]})
+    counters.book(tx.connection, counts)
+    ids = [row["id"] for row in rows]
     tx.emit(e.JobsCreated(ids=ids))
     move_all(tx, file, FILE_TABLE, e.FilesUnderMerge(ids=every))
-    pairs = [(identity, member) for identity, members in zip(ids, bins, strict=True) for member in members]
+    pairs = [(identity, member) for identity, one in zip(ids, planned, strict=True) for member in one.members]
     bulk.insert(
         tx.connection, merge_input, [{"job_id": owner, "file_id": member, "live": 1} for owner, member in pairs]
     )

@@ -1,6 +1,6 @@
 """Removals: what may go, decided in the transaction that grants it (PA-513)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -102,6 +102,23 @@ def removed(tx: Tx, ids: list[int]) -> None:
     moved = move(tx, file, FILE_TABLE, e.FilesRemoved(ids=ids))
     tx.connection.execute(_FORGET_COPIES, {"ids": moved})
     _clean(tx, list(tx.connection.execute(_OWNERS, {"ids": moved}).scalars()))
+
+
+class Answer(NamedTuple):
+    """What the storage of a site said to deletions: done, or refused and why, to be tried so many times in all."""
+
+    gone: Sequence[int]
+    refused: Mapping[str, list[int]]
+    tries: int
+
+
+def answered_all(tx: Tx, answers: Sequence[Answer]) -> list[None]:
+    """Book what the storage of several sites said."""
+    removed(tx, [identity for answer in answers for identity in answer.gone])
+    for answer in answers:
+        for reason, ids in answer.refused.items():
+            refused(tx, ids, answer.tries, reason)
+    return [None] * len(answers)
 
 
 def refused(tx: Tx, ids: list[int], tries: int, reason: str) -> None:

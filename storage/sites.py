@@ -1,7 +1,7 @@
 """Who may be given jobs now: gathers what is known of every target and lets the domain judge (PA-206 to PA-218)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -16,10 +16,12 @@ from domain.matching import Candidate, Place
 from domain.placing import Held, Limits, Sight, judge
 from domain.pressure import Backlog
 from domain.score import Standing, cut_off, score
+from domain.siting import demand
 from domain.spread import Spread
-from storage import breakers, controls, counters, heads, leaving, offers, schema, thresholds
+from storage import breakers, controls, counters, heads, leaving, offers, overrides, schema, thresholds
 from storage import spread as spreads
 from storage.offers import Offer
+from storage.overrides import Override
 from storage.thresholds import Grown
 from storage.workflows import Workflow
 
@@ -47,10 +49,13 @@ class Load(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Every target as the queue sees it, limits, grown thresholds and loads by name, what was said, breakers and records, the
-    sites that workflows use (None: that matters to nobody): all at one instant."""
+    """Every target as the queue sees it: settings with the limits in force, limits that operators set, grown thresholds and
+    loads by name, what was said, breakers and records, the sites that workflows use (None: that matters to nobody): all at one
+    instant."""
 
     places: list[Place]
+    settings: Settings
+    overrides: Sequence[Override]
     controls: list[Control]
     limits: Mapping[str, Limits]
     grown: Mapping[str, Mapping[JobType, Grown]]
@@ -103,6 +108,7 @@ def survey(
     """Look at every target that is configured; `known` are the workflows by id. `thrifty`: cores and memory are added up only
     where they are limited."""
     picture = _picture(connection, settings, known, now, record, thrifty=thrifty)
+    settings = picture.settings
     behind, blind, gone = _behind(connection), _blind(connection), leaving.names(connection)
     for site, place in settings.sites.items():
         poor = _poor(settings, site, picture.record)
@@ -140,12 +146,16 @@ def _picture(
     thrifty: bool,
 ) -> Picture:
     """Return all that the places are judged by."""
+    said = overrides.load(connection)
+    settings = overrides.over(settings, said)
     grown, offered = thresholds.load(connection), offers.load(connection)
     targets = {name: target for site in settings.sites.values() for name, target in site.targets.items()}
     limited = {name for name, each in targets.items() if each.limits.cores or each.limits.memory_mb}
     limited |= {name for site in offered if site in settings.sites for name in settings.sites[site].targets}
     return Picture(
         places=[],
+        settings=settings,
+        overrides=said,
         controls=controls.load(connection, now),
         limits={name: limits(target, grown.get(name, {})) for name, target in targets.items()},
         grown=grown,
@@ -162,6 +172,7 @@ def _sight(picture: Picture, site: str, target: str, now: float) -> Sight:
     """Return what a target holds, and how its breakers stand."""
     holds = picture.loads.get(target, NO_LOAD)
     keys = ((Scope.SITE, site), (Scope.TARGET, target))
+    nodes = picture.settings.sites[site].targets[target]
     until, evidence = _longest([picture.breakers[key] for key in keys if key in picture.breakers], now)
     return Sight(
         target=target,
@@ -170,6 +181,8 @@ def _sight(picture: Picture, site: str, target: str, now: float) -> Sight:
         held=holds.held,
         cores=holds.cores,
         memory_mb=holds.memory_mb,
+        gpus=nodes.gpus,
+        architectures=frozenset(nodes.architectures),
         open_s=until - now if until > now else 0.0,
         evidence=evidence,
     )
@@ -368,11 +381,11 @@ def mode(said: Iterable[Control], site: str) -> tuple[Mode, float | None]:
 
 def candidate(picture: Picture, identity: int, kind: JobType, flow: Workflow, pinned: str | None) -> Candidate:
     """Return a queued job of a workflow as it is matched."""
-    spec = flow.spec
+    spec, asked = flow.spec, demand(flow.spec, kind)
     return Candidate(
         identity,
         kind,
-        frozenset(spec.sites),
+        asked.allowed,
         pinned,
         spec.resources.cores,
         spec.resources.memory_mb,
@@ -380,10 +393,7 @@ def candidate(picture: Picture, identity: int, kind: JobType, flow: Workflow, pi
         rank=rank(kind, spec.priority),
         group=spec.group or "",
         spread=picture.spread(flow),
+        denied=asked.denied,
+        gpus=asked.gpus,
+        architecture=asked.architecture,
     )
-
-
-def housed(settings: Settings, wanted: Iterable[str]) -> bool:
-    """Whether one of these sites (none named: any) exists and has a target, be it enabled or not."""
-    names = list(wanted) or list(settings.sites)
-    return any(name in settings.sites and settings.sites[name].targets for name in names)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,9 +14,11 @@ from storage.engines.opening import open_database
 from storage.errors import StoreAway, StoreError, StoreInUse, StoreLost
 from storage.schema import AGENT, Schema
 from storage.transaction import Tx
+from storage.waiting import Waiting
 from storage.writer import Pending, Settled
 from supervisors import Clock, SystemClock
 
+P = TypeVar("P")
 T = TypeVar("T")
 Listener = Callable[[frozenset[type[Event]]], None]
 
@@ -34,7 +36,7 @@ class Store:
         self.commits = 0
         self.units = 0
         self._database = database
-        self._waiting: deque[Pending] = deque()
+        self._waiting = Waiting(GROUP)
         self._work = asyncio.Event()
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
@@ -96,15 +98,29 @@ class Store:
         failed, or the database did), so it must not change anything but the store. Raises StoreAway if the database is
         away, busy or full: nothing was written; StoreUnsure if it went away during the commit and stayed away.
         """
+        result: T = await self._add(Pending(unit, sender, cause))
+        return result
+
+    async def write_together(
+        self, unit: Callable[[Tx, Sequence[P]], Sequence[T]], part: P, *, sender: str = "", patient: bool = True
+    ) -> T:
+        """As `write`, of what several do alike at the same time: `unit` is run once with the parts of all that wait, and
+        returns a result for each. If that fails, it is run with each part alone.
+
+        Facts then have what the senders' names have in common as their sender. While the writer is busy, parts wait up to
+        half a second for others (storage/waiting.py); one that is not `patient` only goes with those that are there.
+        """
+        result: T = await self._add(Pending(unit, sender, None, part, patient=patient))
+        return result
+
+    def _add(self, pending: Pending) -> asyncio.Future[Any]:
         if self._closing or self._task is None or self._task.done():
             raise StoreError("the store is closed")
         if self._held:
             raise StoreAway(self._held)
-        pending = Pending(unit, sender, cause)
-        self._waiting.append(pending)
+        self._waiting.add(pending)
         self._work.set()
-        result: T = await pending.outcome
-        return result
+        return pending.outcome
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run `query` on a consistent snapshot that holds every commit so far; it cannot write."""
@@ -113,19 +129,26 @@ class Store:
         return await self._database.read(query)
 
     async def _write_groups(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting or not self._closing:
-                if not self._waiting:
-                    self._work.clear()
-                    await self._work.wait()
-                    continue
-                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-                if group := [pending for pending in group if not pending.outcome.cancelled()]:
+                began = loop.time()
+                if group := self._waiting.take(began, closing=self._closing):
                     await self._write_group(group)
+                    self._waiting.done(group, began, loop.time())
+                elif not self._closing:
+                    await self._wait(self._waiting.pause(began))
         finally:
-            for pending in self._waiting:
+            for pending in self._waiting.clear():
                 if not pending.outcome.done():
                     pending.outcome.set_exception(StoreError("the writer has ended"))
+
+    async def _wait(self, pause: float | None) -> None:
+        """Wait until something comes, or the pause (in seconds) is over."""
+        self._work.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._work.wait()
 
     async def _write_group(self, group: list[Pending]) -> None:
         try:

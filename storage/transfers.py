@@ -83,6 +83,12 @@ def destinations(connection: sa.Connection, state: TransferState) -> list[str]:
     return sorted(row.site for row in counters.sums(connection, counters.TRANSFER, ("site",), tally.c.state == state))
 
 
+def expected(connection: sa.Connection) -> set[str]:
+    """Return the destinations to which something is ready to go, or waits."""
+    there = tally.c.state.in_((TransferState.READY, TransferState.WAITING))
+    return {row.site for row in counters.sums(connection, counters.TRANSFER, ("site",), there)}
+
+
 def ahead(connection: sa.Connection, state: TransferState, destination: str, limit: int) -> list[Transfer]:
     """Return the oldest tasks in a state to one destination."""
     where = sa.and_(transfer.c.state == state, transfer.c.destination == destination)
@@ -148,11 +154,11 @@ def verified(tx: Tx, task: Transfer, method: str) -> bool:
     return True
 
 
-def wait(tx: Tx, task: Transfer, until: float, reason: str) -> bool:
-    """Try again later."""
-    return _same(tx, task) and bool(
-        move(tx, transfer, TRANSFER_TABLE, e.TransfersWaiting(ids=[task.id], until=until, reason=reason), wake_at=until)
-    )
+def wait(tx: Tx, task: Transfer, until: float, reason: str, *, counted: bool = True) -> bool:
+    """Try again later; a try that is not `counted` ended for no fault of its own, and is given back."""
+    event = e.TransfersWaiting(ids=[task.id], until=until, reason=reason)
+    tries = task.attempt if counted else max(0, task.attempt - 1)
+    return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, event, wake_at=until, attempt=tries))
 
 
 def park(tx: Tx, task: Transfer, until: float, reason: str) -> bool:

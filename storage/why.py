@@ -28,6 +28,7 @@ from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
 from domain.matching import shunning, shut, wait_reason
 from domain.obstacles import fact_parked
+from domain.room import AWAY, FULL, SCRATCH
 from domain.transfer import TransferState
 from storage import adjustments, counters, heads, leaving, schema, sites, views, workflows
 from storage.endings import endings
@@ -229,9 +230,21 @@ class _Look:
             attempt=task.attempt,
             active=int(self.connection.execute(sa.select(sa.func.count()).where(*busy)).scalar_one()),
             most=self.settings.transfer.max_active,
+            shut=self._shut(task.destination),
             deadline_s=self.settings.transfer.deadline_s,
             next_s=paces(self.settings),
         )
+
+    def _shut(self, destination: str) -> tuple[str, str] | None:
+        """Return why nothing goes to a destination; what goes through the agent's own disk waits for that, too."""
+        there = (
+            alert.c.code.in_((FULL, AWAY)),
+            alert.c.subject.in_((destination, SCRATCH)),
+            alert.c.closed_at.is_(None),
+        )
+        query = sa.select(alert.c.code, alert.c.text).where(*there).order_by(alert.c.subject == SCRATCH)
+        row = self.connection.execute(query.limit(1)).one_or_none()
+        return None if row is None else (row.code, row.text)
 
     # ------------------------------------------------------------ workflows
     def workflow(self, name: str, kind: str) -> Explanation:

@@ -5,7 +5,7 @@ import contextlib
 import inspect
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from domain.events import Event
 from storage.errors import StoreAway, StoreLost, StoreUnsure
 from storage.lease import Hold
-from storage.transaction import Tx, Unit
+from storage.transaction import Unit
 
 AGAIN = 5
 """How often a transaction that failed in passing is run again."""
@@ -23,6 +23,10 @@ PAUSE_S = 0.1
 """First pause before that, in seconds; doubled each time, with jitter: about 3 s for all, as long as MariaDB takes to restart."""
 DOUBT_S = 60.0
 """How long the answer to a commit whose connection was lost is asked for."""
+
+
+ALONE = object()
+"""As part: the unit is whole."""
 
 
 class Trouble(Enum):
@@ -34,15 +38,23 @@ class Trouble(Enum):
 
 
 class Pending:
-    """A unit that waits for its commit."""
+    """A unit that waits for its commit, or a part of a joint one."""
 
-    __slots__ = ("cause", "outcome", "sender", "unit")
+    __slots__ = ("cause", "outcome", "part", "patient", "sender", "unit")
 
-    def __init__(self, unit: Callable[[Tx], Any], sender: str, cause: int | None) -> None:
+    def __init__(
+        self, unit: Callable[..., Any], sender: str, cause: int | None, part: Any = ALONE, *, patient: bool = False
+    ) -> None:
         self.unit = unit
         self.sender = sender
         self.cause = cause
+        self.part = part
+        self.patient = patient
         self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def joint(self) -> bool:
+        return self.part is not ALONE
 
 
 class Settled(NamedTuple):
@@ -187,17 +199,33 @@ class Writer:
 
 
 def _run(connection: sa.Connection, group: Sequence[Pending], now: float) -> tuple[list[Any], frozenset[type[Event]]]:
-    results: list[Any] = []
+    results: dict[Pending, Any] = {}
     facts: set[type[Event]] = set()
-    for pending in group:
-        unit = Unit(connection, now, pending.sender, pending.cause)
-        result = pending.unit(unit)
-        if inspect.iscoroutine(result):
-            result.close()
-            raise TypeError(f"a unit is a plain function: {pending.unit!r} is a coroutine function")
-        results.append(result)
+    for members in _together(group):
+        first = members[0]
+        unit = Unit(connection, now, _sender(members), first.cause)
+        found = first.unit(unit, [each.part for each in members]) if first.joint else [first.unit(unit)]
+        for result in found:
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError(f"a unit is a plain function: {first.unit!r} is a coroutine function")
+        results |= zip(members, found, strict=True)
         facts |= unit.flush()
-    return results, frozenset(facts)
+    return [results[pending] for pending in group], frozenset(facts)
+
+
+def _together(group: Sequence[Pending]) -> Iterable[list[Pending]]:
+    """Return what runs as one, at the place of the first: parts of the same joint unit."""
+    found: dict[object, list[Pending]] = {}
+    for pending in group:
+        found.setdefault(pending.unit if pending.joint else pending, []).append(pending)
+    return found.values()
+
+
+def _sender(members: Sequence[Pending]) -> str:
+    """Return who writes; of several what their names have in common: submitter.alps and submitter.jura are the submitter."""
+    senders = {pending.sender for pending in members}
+    return members[0].sender if len(senders) == 1 else members[0].sender.partition(".")[0]
 
 
 def _cause(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from supervisors.clock import Clock, SystemClock
 from supervisors.dead_letters import DeadLetter, DeadLetters, Reason
 from supervisors.drain import DRAIN, STOP_ACTORS, STOP_TIMERS, Phase
 from supervisors.faults import (
+    Answer,
     AskCycle,
     Escalated,
     HandlerCancelled,
@@ -32,6 +33,7 @@ __all__ = [
     "ActorSnapshot",
     "ActorSystem",
     "Alert",
+    "Answer",
     "AskCycle",
     "AsyncioActor",
     "Backoff",

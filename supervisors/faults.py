@@ -5,6 +5,10 @@ class Transient(Exception):
     """A fault of the outside world (database or host away): its actor backs off without spending the restart budget."""
 
 
+class Answer(Exception):
+    """Raised by a handler as its answer to an ask: nothing went wrong, so it is logged in one line."""
+
+
 class MailboxFull(Exception):
     """A mailbox had no room and its overflow policy refuses the newcomer."""
 

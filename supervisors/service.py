@@ -15,6 +15,7 @@ from pykka import messages
 from supervisors.cell import Cell
 from supervisors.dead_letters import Reason
 from supervisors.envelope import Ask, Envelope
+from supervisors.faults import Answer
 from supervisors.mailbox import EMPTY, StopMark
 from supervisors.reply import PENDING, Reply, current_ask, settled
 from supervisors.run_queue import Doze
@@ -252,7 +253,11 @@ class Service:
 
     def answer_with_error(self, reply: Reply[Any], error: Exception) -> None:
         """Give the asker what the handler raised."""
-        logger.info("Exception returned from %s to caller:", self.cell.ref, exc_info=error)
+        if isinstance(error, Answer):
+            what = type(reply.message).__name__ if isinstance(reply, Ask) else "a message"
+            logger.info("%s refuses %s: %s", self.cell.name, what, error)
+        else:
+            logger.info("Exception returned from %s to caller:", self.cell.ref, exc_info=error)
         if self._may_answer(reply):
             reply.fail(error)
 

@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from storage.schema import AGENT, Schema
 from storage.store import Store
 from tests.real.mariadb import MariaServer
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # what a test is slow of here is the machine, which others use too
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,17 +1,25 @@
 """Calls that change what the agent works by: versions of a workflow, the configuration."""
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
 from actors.admin_pages.acting import audited, who
 from actors.admin_pages.bodies import Plain, Text, receive
 from actors.admin_pages.desk import Desk
-from actors.admin_pages.refusal import bad_value
+from actors.admin_pages.refusal import Refusal, bad_value
 from actors.messages import Reload, ReviseWorkflow, SettingChange
 from domain.revising import Revision
 from storage import views
 from storage.views.versions import VersionView
 from storage.views.versions import versions as versions_of
+
+SOON_S = 10.0
+"""A reload that takes longer goes on after the answer, in seconds."""
+TURN = "waits for its turn"
+RELOAD_S = 600.0
+"""Longest time that a reload is waited for: that of its handler."""
 
 
 class Revise(Plain, frozen=True, kw_only=True):
@@ -39,6 +47,16 @@ class ReloadDone(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
+class ReloadState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last reload stands: what it waits for ("" = nothing, it is over), since when (UTC epoch seconds, 0: there was none),
+    what came of it, why it was refused."""
+
+    under_way: str = ""
+    since: float = 0.0
+    done: ReloadDone | None = None
+    refused: str = ""
+
+
 async def versions(desk: Desk, request: web.Request) -> list[VersionView]:
     return await desk.read(lambda c: versions_of(c, request.match_info["name"]))
 
@@ -61,11 +79,42 @@ async def revise(desk: Desk, request: web.Request) -> RevisionDone:
     return await audited(desk, request, repr(body)[:2000], work)  # type: ignore[no-any-return]
 
 
-async def reload(desk: Desk, request: web.Request) -> ReloadDone:
+async def reload(desk: Desk, request: web.Request) -> ReloadDone | web.Response:
+    """Answer when it is done; when that takes long, with what is under way: `reloading` tells how it goes on."""
     body = await receive(request, Plain)
+    if desk.reloads.task is not None and not desk.reloads.task.done():
+        doing = desk.world.doing or TURN
+        raise Refusal(409, "refused", f"a reload is under way: {doing}; expected to be asked when it is over")
 
     async def work() -> ReloadDone:
-        answer = await desk.ask("reloader", Reload(who=who(request), dry_run=body.dry_run))
+        answer = await desk.ask("reloader", Reload(who=who(request), dry_run=body.dry_run), RELOAD_S)
         return ReloadDone(changes=answer.changes, leaving=answer.leaving, failed=answer.failed, dry_run=body.dry_run)
 
-    return await audited(desk, request, repr(body), work)  # type: ignore[no-any-return]
+    task = asyncio.create_task(audited(desk, request, repr(body), work), name="reload")
+    task.add_done_callback(_heard)
+    desk.reloads.task, desk.reloads.since = task, desk.now
+    await asyncio.wait([task], timeout=SOON_S)
+    if task.done():
+        return task.result()  # type: ignore[no-any-return]
+    told = msgspec.json.encode(_state(desk))
+    return web.Response(status=202, body=told, content_type="application/json")
+
+
+def _heard(task: asyncio.Task[ReloadDone]) -> None:
+    """Look at what it raised, which nobody may be there to be told."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def reloading(desk: Desk, _request: web.Request) -> ReloadState:
+    return _state(desk)
+
+
+def _state(desk: Desk) -> ReloadState:
+    task, since = desk.reloads.task, desk.reloads.since
+    if task is None or task.cancelled():
+        return ReloadState(under_way=desk.world.doing)
+    if not task.done():
+        return ReloadState(under_way=desk.world.doing or TURN, since=since)
+    error = task.exception()
+    return ReloadState(since=since, refused=str(error)) if error else ReloadState(since=since, done=task.result())

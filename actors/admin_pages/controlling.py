@@ -10,8 +10,10 @@ from actors.admin_pages.acting import audited, who
 from actors.admin_pages.bodies import Plain, Text, receive
 from actors.admin_pages.desk import Desk
 from actors.admin_pages.refusal import bad_value
-from actors.messages import ConfirmFeed, LiftControl, SetControl
+from actors.messages import ConfirmFeed, LiftControl, LimitSet, SetControl, SetLimit
 from domain.controls import Kind, Mode, Scope
+from storage import overrides
+from storage.overrides import MOST, OverrideView
 from storage.views.sites import ControlView, SiteView, all_sites, said
 
 Subjects = Annotated[list[Text], Meta(min_length=1, max_length=10_000)]
@@ -42,6 +44,25 @@ class ControlsDone(msgspec.Struct, frozen=True, kw_only=True):
     """The subjects of which something new is said, or no longer, or would be."""
 
     changed: list[str]
+    dry_run: bool
+
+
+class Limit(Plain, frozen=True, kw_only=True):
+    """The new number of a limit of a target; null: there is none from now on. `default`: as the configuration says."""
+
+    target: Text
+    limit: Text
+    value: Annotated[int, Meta(ge=0, le=MOST)] | None = None
+    default: bool = False
+    reason: Text = ""
+
+
+class LimitDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What the limit was and is, or would be; what the configuration says (null: none)."""
+
+    before: int | None
+    after: int | None
+    configured: int | None
     dry_run: bool
 
 
@@ -77,6 +98,24 @@ async def lift(desk: Desk, request: web.Request) -> ControlsDone:
     body = await receive(request, Unsay)
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     return await _controlled(desk, request, LiftControl(**given, who=who(request)))
+
+
+async def limits(desk: Desk, _request: web.Request) -> list[OverrideView]:
+    return overrides.views(await desk.read(overrides.load), desk.world.settings)
+
+
+async def limit(desk: Desk, request: web.Request) -> LimitDone:
+    body = await receive(request, Limit)
+    if body.default and body.value is not None:
+        raise bad_value("value", body.value, "nothing beside default")
+    given = {name: getattr(body, name) for name in body.__struct_fields__}
+    order = SetLimit(**given, who=who(request))
+
+    async def work() -> LimitDone:
+        done: LimitSet = await desk.ask("steward", order)
+        return LimitDone(before=done.before, after=done.after, configured=done.configured, dry_run=body.dry_run)
+
+    return await audited(desk, request, repr(body), work)  # type: ignore[no-any-return]
 
 
 async def confirm_feed(desk: Desk, request: web.Request) -> ControlsDone:

@@ -33,6 +33,20 @@ class Summed:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass
+class Reloads:
+    """The last reload that was asked for here (actors/admin_pages/changing.py), and when (UTC epoch seconds)."""
+
+    task: asyncio.Task[Any] | None = None
+    since: float = 0.0
+
+    async def stop(self) -> None:
+        """Wait for its answer no longer; the reloader goes on."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
+
 @dataclass(frozen=True)
 class Desk:
     """The store, the tree and the settings of the agent that is looked at; `started` in UTC epoch seconds."""
@@ -42,6 +56,7 @@ class Desk:
     token: str
     started: float
     restarting: set[Any] = field(default_factory=set)
+    reloads: Reloads = field(default_factory=Reloads)
     _summed: dict[str, "Summed"] = field(default_factory=dict)
 
     @property
@@ -71,10 +86,10 @@ class Desk:
             answer: T = kept.answer
             return answer
 
-    async def ask(self, actor: str, message: object) -> Any:
-        """Give a command to another actor and return its answer."""
+    async def ask(self, actor: str, message: object, within: float = ASK_S) -> Any:
+        """Give a command to another actor and return its answer, waiting so many seconds."""
         try:
-            reply = self.system.ref(actor).ask(message, timeout=ASK_S)
+            reply = self.system.ref(actor).ask(message, timeout=within)
             return await reply
         except Refused as error:
             raise Refusal(409, "refused", str(error)) from None

@@ -18,7 +18,16 @@ def plain_path(path: str) -> str:
 
 def document() -> dict[str, Any]:
     """Return the description of the whole programming interface."""
-    kinds = list(dict.fromkeys([*(r.answer for r in ROUTES), *(r.body for r in ROUTES if r.body), ProblemAnswer]))
+    kinds = list(
+        dict.fromkeys(
+            [
+                *(r.answer for r in ROUTES),
+                *(r.later for r in ROUTES if r.later),
+                *(r.body for r in ROUTES if r.body),
+                ProblemAnswer,
+            ]
+        )
+    )
     refs, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(kinds, refs, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -49,6 +58,8 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
             "default": {"description": "refused", "content": _json(schemas[ProblemAnswer])},
         },
     }
+    if route.later is not None:
+        found["responses"]["202"] = {"description": "under way", "content": _json(schemas[route.later])}
     if route.body is not None:
         found |= {"requestBody": {"content": _json(schemas[route.body])}, "security": [{"token": []}]}
     return found

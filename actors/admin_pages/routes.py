@@ -36,13 +36,14 @@ from actors.admin_pages.bodies import (
     Retry,
     Submission,
 )
-from actors.admin_pages.controlling import ControlsDone, Say, Unsay
+from actors.admin_pages.controlling import ControlsDone, Limit, LimitDone, Say, Unsay
 from actors.admin_pages.desk import Desk
 from actors.messages import Draining
 from storage.archives import Kept
 from storage.endings import Ending
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
 from storage.nodes import NodeView
+from storage.overrides import OverrideView
 from storage.views import (
     AlertView,
     AuditView,
@@ -64,7 +65,8 @@ Handler = Callable[[Desk, web.Request], Awaitable[Any]]
 
 
 class Route(NamedTuple):
-    """`body` None: the call only looks. `query`: parameters with what they mean."""
+    """`body` None: the call only looks. `query`: parameters with what they mean; `later`: what is answered with 202 when it takes
+    long."""
 
     method: str
     path: str
@@ -73,6 +75,7 @@ class Route(NamedTuple):
     answer: Any
     body: type[msgspec.Struct] | None = None
     query: Mapping[str, str] = MappingProxyType({})
+    later: Any = None
 
     @property
     def acts(self) -> bool:
@@ -120,6 +123,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/drain", reading.draining, "What is still under way while the agent drains", Draining),
     Route("GET", "/sites", controlling.sites, "Sites and targets: modes, breakers, records, limits", list[SiteView]),
     Route("GET", "/controls", controlling.controls, "Holds, modes and trust in force", list[ControlView]),
+    Route("GET", "/limits", controlling.limits, "Limits that operators set", list[OverrideView]),
     Route("GET", "/datasets", reading.datasets, "Datasets of the local catalogue", list[DatasetView]),
     Route("GET", "/files", reading.files, "Files, newest first", list[FileRow], query=FILES),
     Route("GET", "/files/{id}", reading.file, "One file: copies, parents, transfers, history", FileView),
@@ -143,7 +147,16 @@ ROUTES: tuple[Route, ...] = (
         changing.RevisionDone,
         changing.Revise,
     ),
-    Route("POST", "/reload", changing.reload, "Read the configuration anew", changing.ReloadDone, Plain),
+    Route("GET", "/reload", changing.reloading, "How the last reload stands", changing.ReloadState),
+    Route(
+        "POST",
+        "/reload",
+        changing.reload,
+        "Read the configuration anew",
+        changing.ReloadDone,
+        Plain,
+        later=changing.ReloadState,
+    ),
     Route("GET", "/nodes", failing.nodes, "Nodes that get no jobs", list[NodeView]),
     Route("POST", "/nodes/exclude", failing.exclude, "Give a node no jobs", failing.NodeChanged, failing.Exclude),
     Route("POST", "/nodes/allow", failing.allow, "Give it jobs again", failing.NodeChanged, failing.Allow),
@@ -155,6 +168,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),
     Route("POST", "/controls", controlling.control, "Hold, set the mode of, or trust something", ControlsDone, Say),
     Route("POST", "/controls/lift", controlling.lift, "Take that back", ControlsDone, Unsay),
+    Route("POST", "/limits", controlling.limit, "Set a limit of a target", LimitDone, Limit),
     Route("POST", "/feed/confirm", controlling.confirm_feed, "Believe a feed that is in doubt", ControlsDone, Plain),
     Route("POST", "/messages", log.publish, "Tell something to whoever follows Published", Told, Publish),
     Route("POST", "/messages/remove", log.remove, "Remove published facts for good", Told, Remove),

@@ -11,7 +11,7 @@ from aiohttp import web
 from actors.admin_pages import health, metrics, openapi, pages
 from actors.admin_pages.answers import Health
 from actors.admin_pages.desk import Desk
-from actors.admin_pages.door import Door
+from actors.admin_pages.door import WAITING, Door
 from actors.admin_pages.guard import Guard
 from actors.admin_pages.refusal import Problem, ProblemAnswer, Refusal
 from actors.admin_pages.routes import API, ROUTES
@@ -45,13 +45,16 @@ class Server:
         try:
             await self._runner.setup()
             for listening in self._door.sockets:
-                await web.SockSite(self._runner, listening).start()
+                # one is let in at a time: asyncio says as often as that at once that there are no more open files
+                await web.SockSite(self._runner, listening, backlog=1).start()
+                listening.listen(WAITING)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Finish the calls under way and close."""
+        await self._desk.reloads.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

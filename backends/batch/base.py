@@ -73,9 +73,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to submit: `spec` is the runtime's job specification (runtime/spec.py), JSON-ready.
+    """One attempt to submit: `spec` is the runtime's job specification (runtime/spec.py), JSON-ready; the `architecture` of the
+    node is as `uname -m` says it, "" = any.
 
-    `avoid_nodes` must not run it, where the batch system can be told so; others ignore them.
+    `avoid_nodes` must not run it, where the batch system can be told so; others ignore them. More GPUs, or another
+    architecture, than the configuration of the target says are never asked for.
     """
 
     token: str
@@ -84,6 +86,13 @@ class JobDescription(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int = 2000
     wall_s: int = 86400
     avoid_nodes: tuple[str, ...] = ()
+    gpus: int = 0
+    architecture: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The type of the job (domain/job.py), "" where its specification does not say."""
+        return str(self.spec.get("type", ""))
 
 
 class BatchError(Exception):

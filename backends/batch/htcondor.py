@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from backends.batch.base import BatchError, BatchState
+from backends.batch.base import BatchError, BatchState, JobDescription
 from backends.batch.scheduled import ScheduledBatch
 from backends.batch.scheduler import Limits, Listed, Parcel, Said, Sent, SiteSettings
 from backends.channel.hosts import Hosts
+from domain.job import JobType
 from supervisors import Clock
 
 CLUSTER = 200
@@ -64,11 +65,12 @@ error = /dev/null
 notification = never
 request_cpus = {cores}
 request_memory = {memory_mb}
-batch_name = {label}
+{gpus}batch_name = {label}
 +ProdAgentLabel = "{label}"
 +ProdAgentPlace = $(place)
 periodic_remove = (JobStatus == 1 && NumJobStarts > 0) || (JobStatus == 2 && time() - EnteredCurrentStatus > {wall_s})
-{requirements}{extra}
+{requirements}
+{extra}
 queue place in ({places})
 """
 """A job that was evicted is removed instead of started again: what runs again is decided by the agent."""
@@ -77,14 +79,19 @@ WALL_MARGIN_S = 600
 """The runtime ends a job that takes too long itself; HTCondor does so this much later, in seconds."""
 
 
+Line = Annotated[str, Meta(pattern=r"^(?!queue\b)[^\n]*=")]
+
+
 class CondorSettings(SiteSettings, frozen=True, kw_only=True):
     """An HTCondor pool: `schedd` is the name of a remote one (condor_submit -name), `pool` the central manager that knows
     it; empty: those of the host. `submit_lines` are further lines of the submit description, such as
-    "accounting_group = group_cms". The directory must be shared with the nodes."""
+    "accounting_group = group_cms", `submit_lines_for` those of one type of job (processing, merge). The directory must be shared
+    with the nodes."""
 
     schedd: str = ""
     pool: str = ""
-    submit_lines: tuple[Annotated[str, Meta(pattern=r"^(?!queue\b)[^\n]*=")], ...] = ()
+    submit_lines: tuple[Line, ...] = ()
+    submit_lines_for: dict[JobType, tuple[Line, ...]] = msgspec.field(default_factory=dict)
 
 
 class CondorBatch(ScheduledBatch):
@@ -122,6 +129,7 @@ class Condor:
 
     def __init__(self, settings: CondorSettings) -> None:
         self._settings = settings
+        self._lines = {str(kind): lines for kind, lines in settings.submit_lines_for.items()}
         self._where = [*_option("-pool", settings.pool), *_option("-name", settings.schedd)]
 
     def probe(self) -> list[list[str]]:
@@ -141,8 +149,9 @@ class Condor:
             cores=job.cores,
             memory_mb=job.memory_mb,
             wall_s=job.wall_s + WALL_MARGIN_S,
-            requirements=_elsewhere(job.avoid_nodes),
-            extra="\n".join(self._settings.submit_lines),
+            gpus=f"request_gpus = {job.gpus}\n" if job.gpus else "",
+            requirements=_requirements(job),
+            extra="\n".join((*self._settings.submit_lines, *self._lines.get(job.kind, ()))),
             places="{places}",
         )
         return ["condor_submit", *self._where, "-terse"], description
@@ -198,10 +207,15 @@ class Condor:
         return ["condor_release", *self._where, *ids]
 
 
-def _elsewhere(nodes: Sequence[str]) -> str:
-    """Return the line that keeps a job from nodes; one of the target's own lines replaces it."""
-    unlike = " && ".join(f'(Machine != "{name}")' for name in nodes)
-    return f"requirements = {unlike}\n" if nodes else ""
+def _requirements(job: JobDescription) -> str:
+    """Return the line that keeps a job from nodes, and to those of its architecture; one of the target's own lines replaces it.
+
+    ClassAds compare words without regard to case: x86_64 is HTCondor's X86_64
+    (https://htcondor.readthedocs.io/en/latest/classads/classad-mechanism.html).
+    """
+    wanted = [f'(Machine != "{name}")' for name in job.avoid_nodes]
+    wanted += [f'(TARGET.Arch == "{job.architecture}")'] if job.architecture else []
+    return f"requirements = {' && '.join(wanted)}" if wanted else ""
 
 
 def _option(name: str, value: str) -> list[str]:

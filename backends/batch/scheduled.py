@@ -354,5 +354,5 @@ VOID = "void"
 """As in runtime/site_spool.py: who runs a token that must never run."""
 
 
-def _needs(job: JobDescription) -> tuple[int, int, int, tuple[str, ...]]:
-    return job.cores, job.memory_mb, job.wall_s, job.avoid_nodes
+def _needs(job: JobDescription) -> tuple[int, int, int, tuple[str, ...], int, str, str]:
+    return job.cores, job.memory_mb, job.wall_s, job.avoid_nodes, job.gpus, job.architecture, job.kind

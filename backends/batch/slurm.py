@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from backends.batch.base import BatchError, BatchState
@@ -12,9 +13,11 @@ from backends.batch.scheduled import ScheduledBatch
 from backends.batch.scheduler import Limits, Listed, Parcel, Said, Sent, SiteSettings
 from backends.channel.hosts import Hosts
 from domain.exit_codes import MEMORY, WALL_TIME
+from domain.job import JobType
 from supervisors import Clock
 
 Word = Annotated[str, Meta(pattern=r"^[^\s|]*$", description="one word")]
+Option = Annotated[str, Meta(pattern="^-")]
 
 S = BatchState
 STATES: dict[str, BatchState] = {
@@ -88,13 +91,16 @@ FIELDS = 6
 
 class SlurmSettings(SiteSettings, frozen=True, kw_only=True):
     """A Slurm cluster. What stays empty is left to its defaults; `extra` are further options of sbatch, such as
-    "--licenses=frontier:1"."""
+    "--licenses=frontier:1", `extra_for` those of one type of job (processing, merge). `architecture_constraint`: the constraint
+    that stands in place of `constraint` for jobs that name an architecture, where the cluster has several."""
 
     partition: Word = ""
     account: Word = ""
     qos: Word = ""
     constraint: str = ""
-    extra: tuple[Annotated[str, Meta(pattern="^-")], ...] = ()
+    extra: tuple[Option, ...] = ()
+    extra_for: dict[JobType, tuple[Option, ...]] = msgspec.field(default_factory=dict)
+    architecture_constraint: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class SlurmBatch(ScheduledBatch):
@@ -114,10 +120,9 @@ class Slurm:
         self._settings = settings
         self._accounting = False
         self._options = [
-            f"--{name}={value}"
-            for name in ("partition", "account", "qos", "constraint")
-            if (value := getattr(settings, name))
+            f"--{name}={value}" for name in ("partition", "account", "qos") if (value := getattr(settings, name))
         ]
+        self._extra = {str(kind): options for kind, options in settings.extra_for.items()}
 
     def probe(self) -> list[list[str]]:
         partition = [self._settings.partition] if self._settings.partition else []
@@ -150,8 +155,12 @@ class Slurm:
             *("--ntasks=1", f"--cpus-per-task={job.cores}", f"--mem={job.memory_mb}M"),
             *(f"--time={-(-job.wall_s // 60)}", "--output=/dev/null", "--chdir=/"),
             *self._options,
-            *self._settings.extra,
         ]
+        if constraint := self._settings.architecture_constraint.get(job.architecture, self._settings.constraint):
+            argv.append(f"--constraint={constraint}")
+        if job.gpus:
+            argv.append(f"--gpus={job.gpus}")
+        argv += [*self._settings.extra, *self._extra.get(job.kind, ())]
         if job.avoid_nodes:
             argv.append(f"--exclude={','.join(job.avoid_nodes)}")
         if parcel.is_array:

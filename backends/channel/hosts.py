@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backends.channel import openssh
 from backends.channel.base import Channel, ChannelState
@@ -15,6 +15,29 @@ if TYPE_CHECKING:  # asyncssh takes a quarter of a second: an agent without host
     from backends.channel.ssh import SshChannel
 
 
+class Known(NamedTuple):
+    """What was known of hosts, and the channels to them that are open."""
+
+    settings: Mapping[str, Host]
+    channels: "dict[str, SshChannel]"
+    local: LocalChannel
+
+
+def reached_otherwise(before: Mapping[str, Host], after: Mapping[str, Host]) -> frozenset[str]:
+    """Return the hosts that had other settings before, and those that are reached through them. This machine has settings too
+    where it has no table."""
+    known = {LOCAL: Host(), **before}
+    changed = {name for name, host in known.items() if name in after and after[name] != host}
+    while behind := {name for name, host in before.items() if host.jump in changed} - changed:
+        changed |= behind
+    return frozenset(changed)
+
+
+async def _close(channels: "Mapping[str, SshChannel]", kept: "Mapping[str, SshChannel]") -> None:
+    gone = [channel for name, channel in channels.items() if kept.get(name) is not channel]
+    await asyncio.gather(*(channel.close() for channel in gone))
+
+
 class Hosts:
     """What `hosts` in a configuration says, ready to use. Nothing is contacted before somebody calls."""
 
@@ -24,9 +47,28 @@ class Hosts:
         self._local = LocalChannel(settings.get(LOCAL))
         self._channels: dict[str, SshChannel] = {}
 
-    def learn(self, settings: Mapping[str, Host]) -> None:
-        """Take further hosts on; what is known of a host stays as it is."""
-        self._settings = {**settings, **self._settings}
+    def learn(self, settings: Mapping[str, Host]) -> Known:
+        """Take further hosts on, and other settings of those that are known: whoever asks for a channel from now on gets one that
+        goes by them. Return what was known before; what is open stays open until `part`."""
+        before = Known(self._settings, self._channels, self._local)
+        changed = reached_otherwise(self._settings, settings)
+        self._settings = {**self._settings, **settings}
+        self._channels = {name: channel for name, channel in self._channels.items() if name not in changed}
+        if LOCAL in changed:
+            self._local = LocalChannel(self._settings.get(LOCAL))
+        return before
+
+    async def go_back(self, before: Known) -> None:
+        """What was learnt will not do: as before, again."""
+        made = self._channels
+        self._settings, self._channels, self._local = dict(before.settings), before.channels, before.local
+        await _close(made, self._channels)
+
+    async def part(self, before: Known) -> None:
+        """Close the channels that nobody is given any more."""
+        await _close(before.channels, self._channels)
+        if before.local is not self._local:
+            await before.local.close()
 
     def channel(self, name: str) -> Channel:
         """Return the channel to a host. Raise ValueError for one that is not configured."""

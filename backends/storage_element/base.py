@@ -82,6 +82,12 @@ class StorageElement(Protocol):
     async def list(self, prefix: str) -> list[tuple[str, int]]:
         """Return (lfn, size) of every published file below `prefix`, sorted by name."""
 
+    async def free(self) -> int | None:
+        """Return how many bytes may still be written, or None if the element does not tell.
+
+        Raise StorageError, "transient", if it does not answer: then nothing is tried that goes there.
+        """
+
     async def close(self) -> None:
         """Let go of connections and child processes; safe to repeat. The next call opens them anew."""
 

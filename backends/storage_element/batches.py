@@ -1,7 +1,8 @@
 """Gathers the copies that are wanted at the same time into few runs of the program that moves them (TX-10).
 
-Whoever comes while runs are under way waits for the next one, and goes with everybody who came meanwhile: a lone file
-starts at once, a thousand small ones cost a dozen processes instead of a thousand.
+Who comes while others come goes with them, as far as there are runs left; who comes later waits for the next run: a lone
+file starts at once, a thousand small ones cost a dozen processes instead of a thousand. Sources are looked at, and summed
+up while they are moved, by one thread for each run.
 """
 
 import asyncio
@@ -10,22 +11,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from backends.storage_element.base import StorageError
+from backends.storage_element.sums import Sha256, Sums, blocks, size_of, source_fault
 
 MOST_FILES = 100
 MOST_BYTES = 1_000_000_000
+GATHER_S = 0.005
+"""So long others may join whoever came first, in seconds: less than any program needs to begin."""
 
 
 class Move:
-    """One copy: `source` here to `target` there, of `size` bytes; `alone`, or in a run with others.
+    """One copy: `source` here, of `size` bytes with `sums`, to `target` there; `alone`, or in a run with others.
 
-    Whoever moves it says `landed` or `failed`.
+    Whoever moves it says `landed` or `failed`; `told` is the checksum that the destination names, if it names one, `found`
+    the sha256 of what was read back in the same run.
     """
 
-    def __init__(self, source: Path, target: str, size: int) -> None:
+    def __init__(self, source: Path, target: str) -> None:
         self.source = source
         self.target = target
-        self.size = size
+        self.size = 0
+        self.sums = Sums()
         self.alone = True
+        self.arrived = False
+        self.told = ""
+        self.found: Sha256 | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def failed(self, error: StorageError) -> None:
@@ -33,27 +42,35 @@ class Move:
             self.done.set_exception(error)
 
     def landed(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+        self.arrived = True
 
 
 class Batches:
-    """At most `runs` runs of `mover` at once. It settles every move that it is given; what it raises fails the others."""
+    """At most `runs` runs of `mover` at once, each of `share` files at least if there are as many.
 
-    def __init__(self, mover: Callable[[Sequence[Move]], Awaitable[None]], runs: int) -> None:
+    The mover settles every move that it is given; what it raises fails those that have not landed.
+    """
+
+    def __init__(
+        self, mover: Callable[[Sequence[Move]], Awaitable[None]], runs: int, *, share: int = MOST_FILES
+    ) -> None:
         self._mover = mover
         self._runs = runs
+        self._share = share
         self._waiting: deque[Move] = deque()
+        self._gathering = False
         self._under_way: dict[asyncio.Task[None], list[Move]] = {}
 
-    async def move(self, source: Path, target: str, size: int) -> Move:
-        """Copy a file and return how it went; raise StorageError.
+    async def move(self, source: Path, target: str) -> Move:
+        """Copy a file and return how it went; raise StorageError, "missing" if there is no source.
 
         On cancellation a run that nobody else waits for is ended, and is over when this returns.
         """
-        move = Move(source, target, size)
+        move = Move(source, target)
         self._waiting.append(move)
-        self._start()
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
         try:
             await move.done
         except asyncio.CancelledError:
@@ -64,36 +81,99 @@ class Batches:
             raise
         return move
 
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._start()
+
     def _start(self) -> None:
         while self._waiting and len(self._under_way) < self._runs:
-            moves = self._next()
-            if moves:
-                for move in moves:
-                    move.alone = len(moves) == 1
+            if moves := self._next():
                 run = asyncio.create_task(self._run(moves), name=f"move {len(moves)} files")
                 self._under_way[run] = moves
                 run.add_done_callback(self._ended)
 
     def _next(self) -> list[Move]:
+        free = self._runs - len(self._under_way)
+        most = min(MOST_FILES, max(self._share, -(-len(self._waiting) // free)))
         moves: list[Move] = []
-        size = 0
-        while self._waiting and len(moves) < MOST_FILES and (not moves or size + self._waiting[0].size <= MOST_BYTES):
+        while self._waiting and len(moves) < most:
             move = self._waiting.popleft()
             if not move.done.done():
                 moves.append(move)
-                size += move.size
         return moves
 
     async def _run(self, moves: list[Move]) -> None:
+        faults = await asyncio.to_thread(_look, moves)
+        for move, fault in zip(moves, faults, strict=True):
+            if fault is not None:
+                move.failed(fault)
+        self._leave(moves)
+        going = [move for move in moves if not move.done.done()]
+        if not going:
+            return
+        for move in going:
+            move.alone = len(going) == 1
+        summing = asyncio.create_task(asyncio.to_thread(_sum_up, going))
         try:
-            await self._mover(moves)
-            fault = StorageError("the mover said nothing of this file", kind="transient")
+            await self._mover(going)
+            _fail(going, StorageError("the mover said nothing of this file", kind="transient"))
         except StorageError as error:
-            fault = error
-        for move in moves:
-            move.failed(StorageError(f"{move.target}: {fault}", kind=fault.kind))
+            _fail(going, error)
+        finally:
+            faults = await summing
+        for move, fault in zip(going, faults, strict=True):
+            if fault is not None:
+                move.failed(fault)
+            elif not move.done.done():
+                move.done.set_result(None)
+
+    def _leave(self, moves: list[Move]) -> None:
+        """Leave to the next run what would be too much for this one."""
+        size = 0
+        for number, move in enumerate(moves):
+            size += move.size
+            if number and size > MOST_BYTES:
+                self._waiting.extendleft(reversed(moves[number:]))
+                del moves[number:]
+                self._start()
+                return
 
     def _ended(self, run: asyncio.Task[None]) -> None:
+        error = None if run.cancelled() else run.exception()
+        why = "its run was ended" if error is None else f"{type(error).__name__}: {error}"
         for move in self._under_way.pop(run):
-            move.failed(StorageError(f"{move.target}: its run was ended", kind="transient"))
+            move.failed(StorageError(f"{move.target}: {why}", kind="transient"))
         self._start()
+
+
+def _fail(moves: Sequence[Move], fault: StorageError) -> None:
+    for move in moves:
+        if not move.arrived:
+            move.failed(StorageError(f"{move.target}: {fault}", kind=fault.kind))
+
+
+def _look(moves: Sequence[Move]) -> list[StorageError | None]:
+    """Have the size of every source; return what is wrong with each."""
+    faults: list[StorageError | None] = []
+    for move in moves:
+        try:
+            move.size = size_of(move.source)
+            faults.append(None)
+        except StorageError as fault:
+            faults.append(fault)
+    return faults
+
+
+def _sum_up(moves: Sequence[Move]) -> list[StorageError | None]:
+    """Sum up every source that somebody still waits for; return what is wrong with each."""
+    faults: list[StorageError | None] = []
+    for move in moves:
+        try:
+            for block in blocks(move.source):
+                if move.done.done():
+                    break
+                move.sums.update(block)
+            faults.append(None)
+        except OSError as fault:
+            faults.append(source_fault(move.source, fault))
+    return faults

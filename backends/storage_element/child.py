@@ -5,15 +5,15 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from backends.storage_element.base import StorageError
 from backends.storage_element.sums import BLOCK, Sums, read_through
 
-SAID = 64 * 1024
-"""Bytes of complaint that are kept."""
+Taken = TypeVar("Taken")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -40,7 +40,14 @@ async def run(
 async def summed(
     argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
 ) -> tuple[Sums, Ended]:
-    """Run a program that writes a content to its standard output, and sum that up, in a thread that reads the pipe itself."""
+    """Run a program that writes a content to its standard output, and sum that up."""
+    return await piped(argv, read_through, stdin=stdin, env=env)
+
+
+async def piped(
+    argv: Sequence[str], take: Callable[[int], Taken], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> tuple[Taken, Ended]:
+    """Run a program and have `take` read its standard output from a pipe to the end, in a thread."""
     reader, writer = os.pipe()
     try:
         with contextlib.suppress(OSError):
@@ -49,26 +56,26 @@ async def summed(
             async with _child(argv, env, None, stdout=writer) as child:
                 os.close(writer)
                 writer = -1
-                summing = asyncio.create_task(asyncio.to_thread(read_through, reader))
+                taking = asyncio.create_task(asyncio.to_thread(take, reader))
                 try:
                     _, err = await child.communicate(stdin)
-                    sums = await summing
+                    taken = await taking
                 finally:
-                    await _ended(child, summing)
+                    await _ended(child, taking)
         finally:
             if writer >= 0:
                 os.close(writer)
     finally:
         os.close(reader)
-    return sums, Ended(child.returncode or 0, b"", err)
+    return taken, Ended(child.returncode or 0, b"", err)
 
 
-async def _ended(child: asyncio.subprocess.Process, summing: asyncio.Task[Sums]) -> None:
+async def _ended(child: asyncio.subprocess.Process, taking: asyncio.Task[Any]) -> None:
     """Wait for the thread, which ends when nobody has the other end of the pipe any more."""
-    if not summing.done():
+    if not taking.done():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        await asyncio.gather(summing, return_exceptions=True)
+        await asyncio.gather(taking, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -101,6 +101,9 @@ class MemoryStorage:
     async def delete(self, lfn: str) -> bool:
         return self._forget(self._files, self.pfn(lfn))
 
+    async def free(self) -> int | None:
+        return None if self.capacity is None else max(0, self.capacity - self.used)
+
     async def list(self, prefix: str) -> list[tuple[str, int]]:
         trimmed = prefix.rstrip("/")
         below = f"{self.pfn(trimmed)}/" if trimmed else "memory:/"

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from backends.storage_element import names
+from backends.storage_element import names, room
 from backends.storage_element.base import Checksums, Landed, StorageError
 from backends.storage_element.sums import BLOCK, Sums, compare, read_through
 
@@ -78,6 +78,9 @@ class PosixStorage:
 
     async def list(self, prefix: str) -> list[tuple[str, int]]:
         return await _in_thread(lambda: sorted(self._walk(self._root + names.folder(prefix))))
+
+    async def free(self) -> int:
+        return await _in_thread(lambda: room.of_disk(self._root))
 
     # what runs in a thread
 

@@ -1,7 +1,8 @@
 """A storage element behind SSH: files below one directory of a host.
 
-What is small goes through the host's one shared connection; a large file goes by OpenSSH's own `sftp` as a child process,
-which encrypts several times faster than Python can and leaves the agent's loop alone.
+What is small goes through the host's one shared connection, many files by one command where the account has a shell. Larger
+ones go by OpenSSH's own `sftp` as a child process, which encrypts several times faster than Python can and leaves the agent's
+loop alone.
 """
 
 import asyncio
@@ -17,10 +18,11 @@ from msgspec import Meta
 
 from backends.channel.base import ChannelError
 from backends.channel.hosts import Hosts
-from backends.storage_element import child, names
+from backends.storage_element import child, names, room
 from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
 from backends.storage_element.batches import Batches, Move
-from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of, while_moved
+from backends.storage_element.shell import Shell
+from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of
 from config.site_settings import Host
 
 BLOCK = 131072
@@ -28,14 +30,6 @@ BLOCK = 131072
 
 READ_AT_ONCE = 4 << 20
 """Bytes that are asked for together, in many requests at once."""
-
-SUM = "exec xargs -0 sha256sum --"
-SUM_LARGE = f"command -v openssl >/dev/null || {SUM}; exec xargs -0 openssl dgst -sha256 -r"
-LARGE = 30_000_000
-"""openssl takes 20 to 100 ms to begin, and is then six times as fast as coreutils: 1 and 6 s of CPU for a gigabyte."""
-
-SUM_S = 3600.0
-"""A host gets so long to sum up what arrived together, in seconds: at most a gigabyte, or one file."""
 
 
 class SftpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,9 +61,8 @@ class SftpStorage:
         self._channel = hosts.ssh(settings.host)
         self._words = ["-q", "-b", "-", *hosts.openssh(settings.host), settings.host]
         self._batches = Batches(self._upload, settings.children)
-        self._summing = Batches(self._ask_sums, 2)
-        self._asks_server = True
-        self._told: dict[str, str] = {}
+        self._shell = Shell(self._channel)
+        self._one_tree = False
         self._folders: set[str] = set()
 
     def pfn(self, lfn: str) -> str:
@@ -94,14 +87,12 @@ class SftpStorage:
 
     async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
         temporary = self._settings.root + names.temporary(lfn, fence)
-        size = await asyncio.to_thread(size_of, source)
         try:
-            async with self._session(lfn) as sftp:
-                sent, move = await while_moved(source, self._batches.move(source, temporary, size))
-                method = await self._verify(sftp, sent, move)
+            move = await self._batches.move(source, temporary)
+            method = await self._verify(move)
         except StorageError as error:
-            raise await self._cleared(error, temporary, size) from error
-        return Landed(temporary=temporary, size=sent.size, checksums=sent.checksums, method=method)
+            raise await self._cleared(error, temporary, source) from error
+        return Landed(temporary=temporary, size=move.size, checksums=move.sums.checksums, method=method)
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         path = self.pfn(lfn)
@@ -150,6 +141,18 @@ class SftpStorage:
             found = [each async for each in _walk(sftp, self._settings.root + folder)]
         return sorted((path[len(self._settings.root) :], size) for path, size in found)
 
+    async def free(self) -> int | None:
+        async with self._session(self._settings.root) as sftp:
+            for place in room.upwards(self._settings.root):
+                try:
+                    found = await sftp.statvfs(place)
+                except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+                    continue
+                except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
+                    break  # an extension of OpenSSH: others do not tell
+                return found.bavail * found.frsize
+        return None
+
     @contextlib.asynccontextmanager
     async def _session(self, what: str) -> AsyncIterator[asyncssh.SFTPClient]:
         """Yield the shared SFTP session, and say what goes wrong with it in the words of the contract."""
@@ -172,22 +175,68 @@ class SftpStorage:
         return "OpenSSH" in str(connection.get_extra_info("server_version"))
 
     async def _upload(self, moves: Sequence[Move]) -> None:
-        """Write files under their temporary names: a lone small one ourselves, all others by OpenSSH's sftp (TX-10)."""
-        sftp = await self._channel.sftp()
-        for folder in {posixpath.dirname(move.target) for move in moves} - self._folders:
-            await sftp.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
+        """Write files under their temporary names: small ones over the shared connection, by one command if they are many, all
+        others by OpenSSH's sftp; and have those summed up that are not quickly read back (TX-10)."""
+        moves = await self._with_folders(moves)
         small = len(moves) == 1 and moves[0].size < self._settings.child_from_bytes
-        by_child = [] if small else [move for move in moves if _plain(str(move.source), move.target)]
-        try:
-            await self._by_child(by_child)
-            for move in moves:
-                if move not in by_child:
-                    await _write(sftp, move.source, move.target)
+        if small or await self._by_shell(moves):
+            going = moves if small else []
+        else:
+            going = [move for move in moves if not _plain(str(move.source), move.target)]
+            sent = [move for move in moves if move not in going]
+            await self._by_child(sent)
+            await self._shell.sum_up(sent)
+            await self._seen([move for move in sent if move.told])
+        for move in going:
+            async with self._session(move.target) as sftp:
+                await _write(sftp, move.source, move.target)
+            move.landed()
+
+    async def _with_folders(self, moves: Sequence[Move]) -> Sequence[Move]:
+        """Have the directories, and return the files for which there is one."""
+        able = []
+        for move in moves:
+            folder = posixpath.dirname(move.target)
+            try:
+                if folder not in self._folders:
+                    async with self._session(folder) as sftp:
+                        await sftp.makedirs(folder, exist_ok=True)
+                    self._folders.add(folder)
+                able.append(move)
+            except StorageError as error:
+                self._failed(move, error)
+        return able
+
+    def _failed(self, move: Move, error: StorageError) -> None:
+        """Say that a file did not arrive: perhaps since its directory has been removed meanwhile."""
+        self._folders.discard(posixpath.dirname(move.target))
+        move.failed(error)
+
+    async def _by_shell(self, moves: Sequence[Move]) -> bool:
+        """Write many small files by one command; False if the host takes none."""
+        large = any(move.size >= self._settings.child_from_bytes for move in moves)
+        if not moves or large or not self._shell.takes(moves):
+            return False
+        complaints = await self._shell.take_in(moves)
+        if complaints is None:
+            return False
+        if not await self._seen([move for move in moves if move not in complaints]):
+            with contextlib.suppress(ChannelError):
+                await self._channel.remove([move.target for move in moves])
+            return False
+        for move in moves:
+            if move in complaints:
+                self._failed(move, _fault(self._settings.host, complaints[move]))
+            else:
                 move.landed()
-        except (asyncssh.Error, StorageError):
-            self._folders.clear()
-            raise
+        return True
+
+    async def _seen(self, moves: Sequence[Move]) -> bool:
+        """Whether what the shell knows is there for SFTP, too: an account may be shown different trees by them."""
+        if moves and not self._one_tree:
+            async with self._session(moves[0].target) as sftp:
+                self._one_tree = self._shell.there = await _size(sftp, moves[0].target) is not None
+        return self._one_tree or not moves
 
     async def _by_child(self, moves: Sequence[Move]) -> None:
         if not moves:
@@ -200,47 +249,31 @@ class SftpStorage:
         for move in moves:
             complaint = [line for line in complaints if move.target in line]
             if complaint or ended.code:
-                move.failed(_fault(self._settings.host, " ".join(complaint) or ended.said))
-                self._folders.clear()
+                self._failed(move, _fault(self._settings.host, " ".join(complaint) or ended.said))
+            else:
+                move.landed()
 
-    async def _verify(self, sftp: asyncssh.SFTPClient, sent: Sums, move: Move) -> str:
+    async def _verify(self, move: Move) -> str:
         """Compare what lies there with what was sent; return by which method (TX-09)."""
         path = move.target
-        if self._asks_server and (sent.size >= self._settings.child_from_bytes or not move.alone):
-            size, _ = await asyncio.gather(_size(sftp, path), self._summing.move(Path(), path, sent.size))
-            if self._told.pop(path, "") == sent.checksums.sha256 and size == sent.size:
-                return "server sha256"
-        # without a sum of the server's, and before a wrong one is believed: a shell may see other files than SFTP does
-        found = await _read(sftp, path)
-        compare(path, sent, found.size, found.checksums)
+        if self._one_tree and move.told == move.sums.checksums.sha256:
+            return "server sha256"  # of so many bytes, too: no other length has this sum
+        async with self._session(path) as sftp:
+            # without a sum of the server's, and before a wrong one is believed: a shell may see other files than SFTP does
+            found = await _read(sftp, path)
+        compare(path, move.sums, found.size, found.checksums)
         return READ_BACK
 
-    async def _ask_sums(self, moves: Sequence[Move]) -> None:
-        """Have files summed up there, many by one command; none is told if the account may not run it."""
-        listed = "\0".join(move.target for move in moves).encode()
-        command = SUM_LARGE if sum(move.size for move in moves) >= LARGE else SUM
-        try:
-            answer = await self._channel.run(["sh", "-c", command], stdin=listed, deadline_s=SUM_S)
-        except ChannelError as error:
-            if error.may_have_run and error.transient:
-                raise
-        else:
-            self._asks_server = answer.code not in (126, 127)
-            for line in answer.out.decode(errors="replace").splitlines():
-                told, _, path = line.partition(" ")
-                self._told[path[1:]] = told  # after a blank or a star
-        for move in moves:
-            move.landed()
-
-    async def _cleared(self, error: StorageError, temporary: str, size: int) -> StorageError:
+    async def _cleared(self, error: StorageError, temporary: str, source: Path) -> StorageError:
         """Remove what a failed try left; say of a failure without a name whether the disk is full (SFTP 3 has no word)."""
         with contextlib.suppress(StorageError):
             async with self._session(temporary) as sftp:
                 left = await _size(sftp, temporary)
                 await _remove(sftp, temporary)
-                room = await sftp.statvfs(posixpath.dirname(temporary))
-                if error.kind == "transient" and left is not None and room.bavail * room.frsize < size:
-                    return StorageError(f"{error}; only {room.bavail * room.frsize} bytes are free", kind="space")
+                disk = await sftp.statvfs(posixpath.dirname(temporary))
+                size = await asyncio.to_thread(size_of, source)
+                if error.kind == "transient" and left is not None and disk.bavail * disk.frsize < size:
+                    return StorageError(f"{error}; only {disk.bavail * disk.frsize} bytes are free", kind="space")
         return error
 
 
@@ -249,8 +282,10 @@ _KINDS = {
     "Host key verification failed": "permission",
     "not found": "missing",
     "No such file or directory": "missing",
+    "No space left on device": "space",
+    "Disk quota exceeded": "space",
 }
-"""What OpenSSH's sftp says, in the words of the contract; anything else may pass."""
+"""What OpenSSH's sftp and tar say, in the words of the contract; anything else may pass."""
 
 
 async def _size(sftp: asyncssh.SFTPClient, path: str) -> int | None:

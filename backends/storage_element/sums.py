@@ -5,17 +5,13 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 from backends.storage_element.base import Checksums, StorageError
 
 BLOCK = 1 << 20
 """Bytes read at once."""
-
-
-Moved = TypeVar("Moved")
 
 
 class Sums:
@@ -36,6 +32,22 @@ class Sums:
         return Checksums(adler32=f"{self._adler:08x}", sha256=self._sha.hexdigest())
 
 
+class Sha256:
+    """Of a stream of bytes that is only compared: the stronger of the two sums."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha = hashlib.sha256()
+
+    def update(self, block: bytes | bytearray | memoryview) -> None:
+        self.size += len(block)
+        self._sha.update(block)
+
+    @property
+    def digest(self) -> str:
+        return self._sha.hexdigest()
+
+
 def read_through(path: str | Path | int) -> Sums:
     """Read a local file, or an open descriptor, through; raise OSError."""
     sums = Sums()
@@ -53,34 +65,26 @@ def blocks(path: str | Path | int) -> Iterator[memoryview]:
 
 
 async def sums_of(source: Path) -> Sums:
-    """Read a source through in a thread. Raise StorageError: "missing", or "transient" for anything else."""
+    """Read a local file through in a thread. Raise StorageError: "missing", or "transient" for anything else."""
     try:
         return await asyncio.to_thread(read_through, source)
-    except FileNotFoundError as fault:
-        raise StorageError(f"source {source} is not there", kind="missing") from fault
     except OSError as fault:
-        raise StorageError(f"source {source}: {fault}", kind="transient") from fault
-
-
-async def while_moved(source: Path, moving: Coroutine[Any, Any, Moved]) -> tuple[Sums, Moved]:
-    """Sum a source up while something else moves it; a fault of either ends both."""
-    summing = asyncio.create_task(sums_of(source))
-    try:
-        moved = await moving
-        return await summing, moved
-    finally:
-        summing.cancel()
-        await asyncio.gather(summing, return_exceptions=True)
+        raise source_fault(source, fault) from fault
 
 
 def size_of(source: Path) -> int:
     """Return a source's size in bytes; raise StorageError as `sums_of` does."""
     try:
         return os.stat(source).st_size
-    except FileNotFoundError as fault:
-        raise StorageError(f"source {source} is not there", kind="missing") from fault
     except OSError as fault:
-        raise StorageError(f"source {source}: {fault}", kind="transient") from fault
+        raise source_fault(source, fault) from fault
+
+
+def source_fault(source: Path, fault: OSError) -> StorageError:
+    """Return what a fault in reading a source is in the words of the contract."""
+    if isinstance(fault, FileNotFoundError):
+        return StorageError(f"source {source} is not there", kind="missing")
+    return StorageError(f"source {source}: {fault}", kind="transient")
 
 
 def forget(target: Path) -> None:

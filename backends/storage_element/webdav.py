@@ -8,8 +8,9 @@ import asyncio
 import base64
 import contextlib
 import functools
-import io
+import logging
 import posixpath
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
-from backends.storage_element import child, names
+from backends.storage_element import names, room
 from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
-from backends.storage_element.sums import Sums, compare, forget, size_of, while_moved
+from backends.storage_element.batches import Batches, Move
+from backends.storage_element.curl import KINDS, SILENT_S, Curl
+from backends.storage_element.sums import Sums, compare, forget
 
 CHUNK = 4 << 20
 """Bytes handed to the connection at once."""
@@ -32,17 +35,16 @@ CHUNK = 4 << 20
 AT_HAND = 256 * 1024
 """Bytes that are summed up in less time than a thread takes to begin, and read back for less than a question."""
 
-SILENT_S = 120.0
-"""A server that says and takes nothing for so long, in seconds, has gone away."""
+log = logging.getLogger(__name__)
 
-CURL = ("curl", "-q", "-K", "-")
+SHARE = 25
+"""So many small files go by one curl before another one is started for more: each is 10 to 20 ms of CPU."""
 
 REPEATABLE = ("HEAD", "GET", "DELETE", "PROPFIND", "MKCOL")
 """Methods that may be sent again without harm."""
 
-KINDS = {401: "permission", 403: "permission", 404: "missing", 405: "permission", 409: "missing", 412: "exists"}
-KINDS |= {413: "space", 507: "space"}
-"""HTTP status in the words of the contract; any other that is no success is "transient"."""
+REFUSE = ("nginx/",)
+"""Servers, as they name themselves, that are known to heed `Overwrite: F`; any other is asked first whether there is a file."""
 
 
 class WebdavSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,7 +70,14 @@ class WebdavStorage:
         self._base = unquote(urlsplit(self._url).path)
         self._http: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(settings.at_once)
+        self._batches = Batches(self._upload, settings.at_once, share=SHARE)
+        self._curl = Curl(self._curl_options)
+        self._has_curl = shutil.which("curl") is not None
+        if not self._has_curl:
+            log.warning("%s: no curl on this machine: files go slowly, and by the agent itself", self._url)
         self._folders: set[str] = set()
+        self._tells_sums: bool | None = None
+        self._refuses = False
 
     def pfn(self, lfn: str) -> str:
         return self._url + quote(names.checked(lfn))
@@ -90,32 +99,20 @@ class WebdavStorage:
 
     async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
         temporary = self._url + quote(names.temporary(lfn, fence))
-        size = await asyncio.to_thread(size_of, source)
         try:
-            if size >= self._settings.child_from_bytes and posixpath.dirname(lfn) not in self._folders:
-                # a large file would be sent in vain: servers refuse it only when they have all of it
-                await self._make_collections(posixpath.dirname(lfn))
-            try:
-                sent = await self._put(source, temporary, size)
-            except StorageError as error:
-                self._folders.discard(posixpath.dirname(lfn))
-                if error.kind not in ("missing", "transient"):
-                    raise
-                # a missing directory is 409 by RFC 4918 and 500 by nginx; others may be making it at the same moment
-                await self._make_collections(posixpath.dirname(lfn))
-                sent = await self._put(source, temporary, size)
-            method = await self._verify(temporary, sent)
+            move = await self._batches.move(source, temporary)
+            method = await self._verify(move)
         except StorageError:
             with contextlib.suppress(StorageError):
                 await self._delete(temporary)
             raise
-        return Landed(temporary=temporary, size=sent.size, checksums=sent.checksums, method=method)
+        return Landed(temporary=temporary, size=move.size, checksums=move.sums.checksums, method=method)
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         path = self.pfn(lfn)
         if not names.beside(unquote(landed.temporary), unquote(path)):
             raise StorageError(f"{landed.temporary} is no temporary file of {lfn}", kind="permission")
-        if await self._size(path) is not None:  # not every server heeds the header
+        if not self._refuses and await self._size(path) is not None:
             raise StorageError(f"{lfn} exists", kind="exists")
         async with self._ask("MOVE", landed.temporary, headers={"Destination": path, "Overwrite": "F"}):
             pass
@@ -137,6 +134,15 @@ class WebdavStorage:
         found = [each async for each in self._walk(names.folder(prefix))]
         return sorted(found)
 
+    async def free(self) -> int | None:
+        try:
+            async with self._ask("PROPFIND", f"{self._url}/", headers={"Depth": "0"}, data=room.QUOTA) as answer:
+                return room.of_webdav(await answer.read())
+        except StorageError as error:
+            if error.kind == "transient":  # it may be there all the same, and know nothing of this question
+                await self._size(f"{self._url}/")
+        return None
+
     # one request each
 
     @contextlib.asynccontextmanager
@@ -149,6 +155,7 @@ class WebdavStorage:
                     said = (await answer.text(errors="replace"))[:300].strip()
                     kind = KINDS.get(answer.status, "transient")
                     raise StorageError(f"{method} {url}: {answer.status} {answer.reason} {said}", kind=kind)
+                self._refuses = answer.headers.get("Server", "").startswith(REFUSE)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as fault:
             raise StorageError(f"{method} {url}: {type(fault).__name__} {fault}", kind="transient") from fault
@@ -202,39 +209,74 @@ class WebdavStorage:
                 return False
             raise
 
-    async def _put(self, source: Path, url: str, size: int) -> Sums:
-        if size >= self._settings.child_from_bytes:
-            sums, _ = await while_moved(source, self._send_by_child(source, url))
-            return sums
-        content = await asyncio.to_thread(source.read_bytes)
-        sums = Sums()
-        sums.update(content)
-        async with self._ask("PUT", url, data=io.BytesIO(content)):
-            return sums
+    async def _upload(self, moves: Sequence[Move]) -> None:
+        """Write files under their temporary names, as long as the server takes any (TX-10)."""
+        rest = await self._with_collections(moves)
+        while rest:
+            faults = await self._bring(rest)
+            await self._again(faults)
+            if not any(move.arrived for move in rest):
+                raise next(iter(faults.values()))
+            rest = [move for move in rest if not move.arrived and not move.done.done()]
 
-    async def _send_by_child(self, source: Path, url: str) -> None:
-        """Send a file by curl, three times as fast as Python, without a share of the agent's loop."""
-        script = self._script(url, {"upload-file": str(source), "output": "/dev/null"})
-        async with self._turns:
-            ended = await child.run(CURL, stdin=script)
-        _judged(f"PUT {url}", ended)
+    async def _with_collections(self, moves: Sequence[Move]) -> Sequence[Move]:
+        """Have the directories, and return the files for which there is one: a large file would be sent in vain, as servers
+        refuse it only when they have all of it."""
+        able = []
+        for move in moves:
+            try:
+                if (folder := self._folder(move)) not in self._folders:
+                    await self._make_collections(folder)
+                able.append(move)
+            except StorageError as error:
+                move.failed(error)
+        return able
 
-    async def _read_by_child(self, url: str) -> Sums:
-        """Sum up a file that curl reads; it is looked at only if the server says that this is the file."""
-        async with self._turns:
-            sums, ended = await child.summed(CURL, stdin=self._script(url, {"fail": "true"}))
-        _judged(f"GET {url}", ended)
-        return sums
+    def _folder(self, move: Move) -> str:
+        return posixpath.dirname(unquote(move.target[len(self._url) :]))
 
-    def _script(self, url: str, more: Mapping[str, str]) -> bytes:
-        """Return what curl is told by standard input: a token would be seen among the arguments of a process."""
+    async def _bring(self, moves: Sequence[Move]) -> dict[Move, StorageError]:
+        """Send files: a lone small one ourselves, all others by curl, without a share of the agent's loop. Return the faults."""
+        if not self._has_curl or (len(moves) == 1 and moves[0].size < self._settings.child_from_bytes):
+            faults = [(move, await self._put(move)) for move in moves]
+            return {move: fault for move, fault in faults if fault is not None}
+        back = [move for move in moves if move.size < AT_HAND or self._tells_sums is False]
+        return await self._curl.send(moves, back)
+
+    async def _again(self, faults: Mapping[Move, StorageError]) -> None:
+        """Send once more what was refused since its directory has been removed: 409 by RFC 4918, 500 by nginx."""
+        made: dict[str, bool] = {}
+        again = []
+        for move, fault in faults.items():
+            folder = self._folder(move)
+            try:
+                if fault.kind in ("missing", "transient") and folder not in made:
+                    made[folder] = not await self._is_collection(folder)
+                    if made[folder]:
+                        await self._make_collections(folder)
+                if not made.get(folder):
+                    raise fault
+                again.append(move)
+            except StorageError as error:
+                move.failed(error)
+        for move, fault in (await self._bring(again) if again else {}).items():
+            move.failed(fault)
+
+    async def _put(self, move: Move) -> StorageError | None:
+        source = await asyncio.to_thread(move.source.open, "rb")
+        try:
+            async with self._ask("PUT", move.target, data=source):
+                move.landed()
+        except StorageError as fault:
+            return fault
+        finally:
+            source.close()
+        return None
+
+    def _curl_options(self) -> dict[str, str]:
         settings = self._settings
-        told = {"url": url, "write-out": "%{stderr}%{http_code}", **more}
-        told |= {"speed-limit": "1", "speed-time": str(round(SILENT_S)), "connect-timeout": "20"}
-        told |= {"cacert": settings.ca_file or "", "cert": settings.certificate or "", "key": settings.key or ""}
-        told |= {"header": ": ".join(*self._authorisation().items()) if settings.token_file else ""}
-        script = "silent\nshow-error\nlocation-trusted\n"
-        return (script + "".join(f'{key} = "{_escaped(value)}"\n' for key, value in told.items() if value)).encode()
+        told = {"cacert": settings.ca_file or "", "cert": settings.certificate or "", "key": settings.key or ""}
+        return told | {"header": ": ".join(*self._authorisation().items()) if settings.token_file else ""}
 
     async def _read(self, url: str, target: Path | None = None) -> Sums:
         sums = Sums()
@@ -252,22 +294,27 @@ class WebdavStorage:
             raise StorageError(f"GET {url}: {sums.size} bytes came of {expected}", kind="transient")
         return sums
 
-    async def _verify(self, url: str, sent: Sums) -> str:
+    async def _verify(self, move: Move) -> str:
         """Compare what lies there with what was sent; return by which method (TX-09). A small file is read back in any case:
         to ask for the server's sum costs as much."""
-        if sent.size < AT_HAND:
-            found = await self._read(url)
-            compare(url, sent, found.size, found.checksums)
+        url, sent = move.target, move.sums
+        if move.found is not None:
+            compare(url, sent, move.found.size, move.found.digest)
             return READ_BACK
-        async with self._ask("HEAD", url, headers={"Want-Digest": "sha-256,adler32"}) as answer:
-            size, told = answer.content_length, _digests(answer.headers.get("Digest", ""))
-        for kind in ("sha256", "adler32"):
-            if kind in told:
+        if sent.size >= AT_HAND and self._tells_sums is not False:
+            async with self._ask("HEAD", url, headers={"Want-Digest": "sha-256,adler32"}) as answer:
+                size, told = answer.content_length, _digests(answer.headers.get("Digest", ""))
+            self._tells_sums = bool(told)
+            for kind in sorted(told, reverse=True):  # sha256 before adler32
                 compare(url, sent, size, told[kind])
                 return f"server {kind}"
-        large = sent.size >= self._settings.child_from_bytes
-        found = await (self._read_by_child(url) if large else self._read(url))
-        compare(url, sent, found.size, found.checksums)
+        if self._has_curl and sent.size >= self._settings.child_from_bytes:
+            async with self._turns:
+                back = await self._curl.read(url)
+            compare(url, sent, back.size, back.digest)
+        else:
+            found = await self._read(url)
+            compare(url, sent, found.size, found.checksums)
         return READ_BACK
 
     async def _make_collections(self, folder: str) -> None:
@@ -308,18 +355,6 @@ class WebdavStorage:
             return list(_responses(page, self._base))
         except (ElementTree.ParseError, ValueError) as fault:
             raise StorageError(f"PROPFIND {self._url}{folder}: unreadable answer: {fault}", kind="transient") from fault
-
-
-def _judged(what: str, ended: child.Ended) -> None:
-    """Raise StorageError unless curl did it; the status is the last it said, behind its complaints."""
-    said = ended.err.decode(errors="replace").strip()
-    complaint, status = said[:-3].strip(), int(said[-3:]) if said[-3:].isdigit() else 0
-    if ended.code or not 200 <= status < 300:
-        raise StorageError(f"{what}: {status or ''} {complaint}", kind=KINDS.get(status, "transient"))
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _responses(page: bytes, base: str) -> Iterator[tuple[str, int, bool]]:

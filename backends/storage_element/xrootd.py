@@ -20,24 +20,30 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from backends.storage_element import child, names
+from backends.storage_element import child, names, room
 from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
 from backends.storage_element.batches import Batches, Move
-from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of, while_moved
-from backends.storage_element.xrdfs import ENVIRONMENT, Xrdfs, fault
+from backends.storage_element.sums import Sums, compare, forget, sums_of
+from backends.storage_element.xrdfs import ASK_S, ENVIRONMENT, Xrdfs, fault
 
-ASK_S = 60.0
-"""A question to the server may take so long, in seconds."""
+ASK_BY_COPY = 1_000_000
+"""Bytes of a file up to which xrdcp asks for the server's checksum in the same run: it also counts that of the source, 1 ms of
+CPU for a megabyte, while a question of our own costs as much."""
 
 SLOWEST = 5_000_000
 """Bytes a second that a server's own checksum is given time for."""
+
+_SUMMED = re.compile(r"^adler32: ([0-9a-fA-F]+) \S*/(\S+) \d+$", re.MULTILINE)
+_JOB = re.compile(r"^Job #(\d+): (.*)$", re.MULTILINE)
+_UNSUPPORTED = "[3013]"
+"""The server does not do that (kXR_Unsupported): for one that counts no checksums the copy is there all the same."""
 
 _LINE = re.compile(r"^([d-])[rwxst-]{9}\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+(/.*)$")
 
 
 class XrootdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`url` names server and directory, root://host:port//store/area, to which LFNs are appended. At most `at_once` copies
-    run, each of up to 100 small files, and as many questions are asked at once."""
+    """`url` names server and directory, root://host:port//store/area, to which LFNs are appended. At most `at_once` xrdcp
+    run, each with up to 100 files, and as many xrdfs that ask questions."""
 
     url: Annotated[str, Meta(pattern=r"^x?roots?://[^/\s]+//.*[^/]$|^x?roots?://[^/\s]+$")]
     at_once: Annotated[int, Meta(ge=1)] = 4
@@ -53,6 +59,9 @@ class XrootdStorage:
         self._xrdfs = Xrdfs(self._server, settings.at_once)
         self._turns = asyncio.Semaphore(settings.at_once)
         self._batches = Batches(self._upload, settings.at_once)
+        self._parallel = str(settings.at_once)
+        self._counts_sums = True
+        self._folders: set[str] = set()
 
     def pfn(self, lfn: str) -> str:
         return self._at(self._path(lfn))
@@ -72,15 +81,14 @@ class XrootdStorage:
 
     async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
         temporary = self._root + names.temporary(lfn, fence)
-        size = await asyncio.to_thread(size_of, source)
         try:
-            sent, _ = await while_moved(source, self._batches.move(source, temporary, size))
-            method = await self._verify(temporary, sent)
+            move = await self._batches.move(source, temporary)
+            method = await self._verify(move)
         except StorageError:
             with contextlib.suppress(StorageError):
                 await self._remove(temporary)
             raise
-        return Landed(temporary=self._at(temporary), size=sent.size, checksums=sent.checksums, method=method)
+        return Landed(temporary=self._at(temporary), size=move.size, checksums=move.sums.checksums, method=method)
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         path, temporary = self._path(lfn), landed.temporary[len(self._server) + 1 :]
@@ -116,6 +124,18 @@ class XrootdStorage:
             raise
         return sorted(self._listed(said))
 
+    async def free(self) -> int | None:
+        for place in room.upwards(self._root or "/"):
+            try:
+                told = room.of_xrootd(await self._ask("query", "space", place))
+            except StorageError as error:
+                if error.kind == "transient" and _UNSUPPORTED not in str(error):
+                    raise
+                told = None
+            if told is not None:
+                return told
+        return None
+
     def _listed(self, said: str) -> Iterator[tuple[str, int]]:
         for line in said.splitlines():
             found = _LINE.match(line)
@@ -135,53 +155,72 @@ class XrootdStorage:
     async def _ask(self, *words: str, deadline_s: float = ASK_S) -> str:
         return await self._xrdfs.ask(*words, deadline_s=deadline_s)
 
-    async def _copy(self, *sources: str, target: str) -> None:
-        command = ["xrdcp", "--nopbar", "--silent", "--retry", "0", *sources, target]
+    async def _xrdcp(self, *words: str) -> child.Ended:
         async with self._turns:
-            ended = await child.run(command, env=ENVIRONMENT)
+            return await child.run(["xrdcp", "--nopbar", "--silent", "--retry", "0", *words], env=ENVIRONMENT)
+
+    async def _copy(self, source: str, *, target: str) -> None:
+        ended = await self._xrdcp(source, target)
         if ended.code:
-            raise fault(f"xrdcp {sources[0]} {target}", ended.said)
+            raise fault(f"xrdcp {source} {target}", ended.said)
 
     async def _upload(self, moves: Sequence[Move]) -> None:
-        """Copy to new files. Whatever stands there of an earlier try is removed, not written over: a server keeps a checksum
-        for as long as the second of the last change stays the same, and would name that of the old content."""
-        if len(moves) > 1 and await self._together(moves):
-            return
-        for move in moves:
-            try:
-                await self._new(move)
-                move.landed()
-            except StorageError as error:
-                move.failed(error)
-
-    async def _new(self, move: Move) -> None:
-        source, target = _absolute(move.source), self._at(move.target)
-        try:
-            await self._copy(source, target=target)
-        except StorageError as error:
-            if error.kind != "exists":
-                raise
-            await self._remove(move.target)
-            await self._copy(source, target=target)
-
-    async def _together(self, moves: Sequence[Move]) -> bool:
-        """Copy many files by one program for each directory, through links that have their new names; False if any failed."""
+        """Copy to new files, by one program for each directory (TX-10)."""
         folders: dict[str, list[Move]] = defaultdict(list)
         for move in moves:
             folders[posixpath.dirname(move.target)].append(move)
+        for folder, those in folders.items():
+            said = await self._together(folder, those)
+            for move in those:
+                if move not in said:
+                    move.landed()
+                elif _UNSUPPORTED in said[move]:
+                    self._counts_sums = False
+                    move.landed()
+                else:
+                    await self._again(move, fault(f"xrdcp {move.target}", said[move]))
+
+    async def _again(self, move: Move, error: StorageError) -> None:
+        """Copy alone what found its name taken, or a directory that is gone. Whatever stands there of an earlier try is removed,
+        not written over: a server keeps a checksum for as long as the second of the last change stays the same, and would
+        name that of the old content."""
         try:
-            for folder, those in folders.items():
-                with tempfile.TemporaryDirectory(prefix="xrdcp-") as links:
-                    named = [os.path.join(links, posixpath.basename(move.target)) for move in those]
-                    for link, move in zip(named, those, strict=True):
-                        os.symlink(_absolute(move.source), link)
-                    await self._folder(folder)
-                    await self._copy(*named, target=f"{self._at(folder)}/")
-        except StorageError:
-            return False
-        for move in moves:
+            if error.kind not in ("exists", "missing"):
+                raise error
+            await self._remove(move.target)
+            await self._copy(_absolute(move.source), target=self._at(move.target))
             move.landed()
-        return True
+        except StorageError as fault:
+            move.failed(fault)
+
+    async def _together(self, folder: str, moves: Sequence[Move]) -> dict[Move, str]:
+        """Copy files into one directory, through links that have their new names, and note the sums that the server tells of them
+        when they are there. Return of which xrdcp complains, and how. Raise StorageError if none was copied."""
+        by_name = {posixpath.basename(move.target): move for move in moves}
+        few_bytes = sum(move.size for move in moves) < len(moves) * ASK_BY_COPY and len(moves) > 1
+        sums = ["--cksum", "adler32:print"] if self._counts_sums and few_bytes else []
+        with tempfile.TemporaryDirectory(prefix="xrdcp-") as links:
+            named = [os.path.join(links, name) for name in by_name]
+            for link, move in zip(named, moves, strict=True):
+                os.symlink(_absolute(move.source), link)  # before anything waits: then a thread begins to sum up
+            if folder not in self._folders:
+                await self._folder(folder)
+            # a server counts 4 sums at once (xrootd.chksum max); four files together with theirs stood still for 30 s twice
+            at_once = "1" if sums else self._parallel
+            ended = await self._xrdcp("--parallel", at_once, *sums, *named, f"{self._at(folder)}/")
+        text = ended.err.decode(errors="replace")
+        for told, name in _SUMMED.findall(text):
+            by_name[name].told = told
+        if not ended.code:
+            return {}
+        self._folders.discard(folder)
+        if len(moves) == 1:
+            return {moves[0]: ended.said}
+        complaints = {moves[int(number) - 1]: why for number, why in _JOB.findall(text)}
+        if not complaints:
+            error = fault(f"xrdcp {len(moves)} files to {self._at(folder)}", ended.said)
+            raise StorageError(str(error), kind="transient" if error.kind == "missing" else error.kind)
+        return complaints
 
     async def _folder(self, path: str) -> None:
         """Have a directory with all above it; that it is there already is an error to some servers (5.5, mkdir -p)."""
@@ -190,6 +229,7 @@ class XrootdStorage:
         except StorageError as error:
             if error.kind != "exists":
                 raise
+        self._folders.add(path)
 
     async def _size(self, path: str) -> int | None:
         try:
@@ -221,20 +261,24 @@ class XrootdStorage:
             raise fault(f"xrdcp {self._at(path)} -", ended.said)
         return sums
 
-    async def _verify(self, path: str, sent: Sums) -> str:
+    async def _verify(self, move: Move) -> str:
         """Compare what lies there with what was sent; return by which method (TX-09)."""
-        size, told = await asyncio.gather(self._size(path), self._server_sum(path, sent.size))
-        if told:
-            compare(path, sent, size, told)
-            return "server adler32"
+        path, sent = move.target, move.sums
+        if move.told or self._counts_sums:
+            size, told = await asyncio.gather(self._size(path), self._server_sum(move))
+            if told:
+                compare(path, sent, size, told)
+                return "server adler32"
         found = await self._read(path)
         compare(path, sent, found.size, found.checksums)
         return READ_BACK
 
-    async def _server_sum(self, path: str, size: int) -> str:
+    async def _server_sum(self, move: Move) -> str:
         """Return the adler32 that the server counts, or "" if it counts none."""
+        if move.told:
+            return move.told
         try:
-            said = await self._ask("query", "checksum", path, deadline_s=ASK_S + size / SLOWEST)
+            said = await self._ask("query", "checksum", move.target, deadline_s=ASK_S + move.size / SLOWEST)
         except StorageError:
             return ""
         name, _, value = said.strip().partition(" ")

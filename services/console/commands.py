@@ -51,6 +51,11 @@ VERBS: dict[str, Verb] = {
         "Show who may run where: modes, breakers with their evidence, records, limits and loads of all targets.",
     ),
     "site": Verb("sites:site", "Change how sites are used; what runs there goes on in any case."),
+    "limit": Verb("limiting:limit", "Set a limit of a target at once, in place of the one in the configuration."),
+    "limits": Verb(
+        "limiting:limits",
+        "List the limits that were set in place of those of the configuration: by whom, when and why.",
+    ),
     "confirm-feed": Verb(
         "sites:confirm_feed",
         "Believe the feed that takes more than half of the sites down at once; until then what it said before holds.",

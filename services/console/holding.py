@@ -7,12 +7,12 @@ import typer
 from rich.console import RenderableType
 
 from domain.controls import AGENT, Scope
+from domain.spans import seconds
 from services.console import tables
 from services.console.acting import Done, Reason
 from services.console.agent import Agent, part
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
-from services.simulation.scenario import seconds
 from storage.views.sites import ControlView
 
 Subject = Annotated[

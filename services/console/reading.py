@@ -12,14 +12,15 @@ from rich.text import Text
 from domain.file import FileState
 from domain.job import JobState
 from domain.obstacles import agent_away
-from services.console import tables
+from services.console import limiting, tables
 from services.console.agent import Agent, NoAgent, part
 from services.console.exits import Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, Session, session
-from storage import views
+from storage import leaving, overrides, views
 from storage import why as reasons
 from storage.backup import newest_at
 from storage.endings import Ending, endings
+from storage.overrides import OverrideView
 from storage.why import Explanation
 
 WorkflowName = Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.", metavar="NAME")]
@@ -41,6 +42,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
     snapshot_at: float | None
     ending: list[Ending]
+    limits: list[OverrideView]
 
 
 def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
@@ -49,7 +51,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
     Example: `run_agent.py status`
     """
     with session(config, json=json) as say:
-        flows, sites, causes, alerts, dead, ending = say.read(
+        flows, sites, causes, alerts, dead, ending, limits = say.read(
             lambda c: (
                 views.status(c, time.time()),
                 views.jobs_by_site(c),
@@ -57,6 +59,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
                 views.open_alerts(c),
                 len(views.dead_letters(c, dead_only=True)) + len(views.dead_mail(c)),
                 endings(c),
+                overrides.views(overrides.load(c), leaving.beside(c, say.loaded.settings)),
             )
         )
         running, told = _agent(say)
@@ -71,6 +74,7 @@ def status(config: ConfigFile = DEFAULT, json: AsJson = False) -> None:
             dead_letters=dead,
             snapshot_at=newest_at(Path(say.loaded.settings.backup.directory)),
             ending=ending,
+            limits=limits,
         )
         say.show(answer, lambda: _status(answer))
 
@@ -102,6 +106,8 @@ def _status(answer: StatusAnswer) -> RenderableType:
     for one in answer.ending:
         text = f"{one.attempts} attempts of {one.workflow} were ended at {one.target}, which has not confirmed it"
         parts.append(Text(f"{text}; the oldest {tables.ago(one.since)}", style="yellow"))
+    if answer.limits:
+        parts += [Text(""), limiting.shown(answer.limits)]
     if answer.causes:
         parts += [Text(""), _causes(answer.causes)]
     if answer.alerts:

@@ -7,12 +7,12 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from domain.spans import seconds
 from services.console import tables
 from services.console.acting import Name, Reason
 from services.console.agent import Agent, part
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, session
-from services.simulation.scenario import seconds
 from storage.views.versions import VersionView
 from storage.views.versions import versions as versions_of
 
@@ -21,6 +21,8 @@ app = typer.Typer(name="workflow", help="Change workflows while they run.", no_a
 ANY = "any"
 """What is said for a list or a limit that is to be none."""
 Listed = typer.Option(metavar="NAME,NAME", help="From now on these; `any`: all.")
+NONE = "none"
+Denied = typer.Option(metavar="NAME,NAME", help="From now on not these; `none`: all may be taken.")
 
 
 class RevisionDone(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,9 @@ class RevisionDone(msgspec.Struct, frozen=True, kw_only=True):
 def change(
     name: Name,
     sites: Annotated[str | None, Listed] = None,
+    deny_sites: Annotated[str | None, Denied] = None,
+    merge_sites: Annotated[str | None, Listed] = None,
+    merge_deny_sites: Annotated[str | None, Denied] = None,
     releases: Annotated[str | None, Listed] = None,
     max_sites: Annotated[str | None, typer.Option(metavar="N", help="At so many sites at once; `any`.")] = None,
     group: Annotated[str | None, typer.Option(metavar="NAME", help='Whose work it is; "": nobody\'s.')] = None,
@@ -44,6 +49,8 @@ def change(
     memory: Annotated[int | None, typer.Option(min=1, metavar="MB", help="Of one job, in 10**6 bytes.")] = None,
     disk: Annotated[int | None, typer.Option(min=1, metavar="MB", help="Of one job, in 10**6 bytes.")] = None,
     wall: Annotated[str | None, typer.Option(metavar="TIME", help='Of one job, such as "8 h".')] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="Of one job; merges need none.")] = None,
+    architecture: Annotated[str | None, typer.Option(metavar="NAME", help='As `uname -m` says it; "": any.')] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     config: ConfigFile = DEFAULT,
@@ -57,20 +64,12 @@ def change(
     Example: `run_agent.py workflow change zmumu --sites alps,bern --memory 3000 --wall "8 h" --max-sites 2 --dry-run`
     """
     with session(config, json=json) as say:
-        given: dict[str, Any] = {
-            "sites": _list(sites),
-            "releases": _list(releases),
-            "max_sites": _number(max_sites),
-            "group": group,
-            "priority": priority,
-            "cores": cores,
-            "memory_mb": memory,
-            "disk_mb": disk,
-            "wall_s": _seconds(wall),
-        }
-        changes = {key: value for key, value in given.items() if value is not None}
-        if not changes:
-            raise Stop(Exit.USAGE, "got nothing to change, expected one of the options (--sites, --memory, ...)")
+        where = {"sites": _list(sites), "releases": _list(releases), "max_sites": _number(max_sites), "group": group}
+        where |= {"deny_sites": _list(deny_sites), "merge_sites": _list(merge_sites)}
+        where |= {"merge_deny_sites": _list(merge_deny_sites)}
+        needs: dict[str, Any] = {"cores": cores, "memory_mb": memory, "disk_mb": disk, "wall_s": _seconds(wall)}
+        needs |= {"gpus": gpus, "architecture": architecture}
+        changes = _given(where | needs | {"priority": priority})
         body = {"changes": changes, "reason": reason, "dry_run": dry_run}
         answer = Agent.of(say).post(f"/workflows/{part(name)}/change", body, RevisionDone)
         say.show(answer, lambda: _done(name, answer))
@@ -103,10 +102,18 @@ def _shown(found: list[VersionView]) -> RenderableType:
     return tables.table((">version", "since (UTC)", "by", "what", "why", ""), rows)
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; raise Stop if none was."""
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given:
+        raise Stop(Exit.USAGE, "got nothing to change, expected one of the options (--sites, --memory, ...)")
+    return given
+
+
 def _list(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    return [] if text == ANY else [name.strip() for name in text.split(",")]
+    return [] if text in (ANY, NONE) else [name.strip() for name in text.split(",")]
 
 
 def _number(text: str | None) -> int | None:

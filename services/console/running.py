@@ -3,6 +3,7 @@
 import faulthandler
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -67,8 +68,15 @@ async def _as_int(work: Awaitable[int]) -> int:
 
 
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
+    stderr = logging.StreamHandler(sys.stderr)
+    stderr.setFormatter(utc_lines())
+    logging.basicConfig(level=level.upper(), handlers=[stderr])
     for chatty in ("alembic", "asyncssh"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def utc_lines() -> logging.Formatter:
+    """Return what makes lines of a log: their times are UTC, as all others that are shown."""
+    lines = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    lines.converter, lines.default_msec_format = time.gmtime, "%s.%03dZ"
+    return lines

@@ -1,6 +1,7 @@
 """One command under way: its configuration, its way of printing, its end."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from services.console.exits import Exit, Stop
 from storage.engine import Connection
 from storage.engines.base import Reader
 from storage.engines.opening import open_reader
-from storage.errors import StoreAway, StoreError
+from storage.errors import StoreAway, StoreError, named
+from storage.migrate import require_current
+from storage.schema import AGENT
 from storage.views import Unknown
 
 if TYPE_CHECKING:  # a run agent prints no tables
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 T = TypeVar("T")
 
@@ -31,6 +34,8 @@ ConfigFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, change nothing.")]
 DEFAULT = Path("prodagent.toml")
+WIDE = 240
+"""Columns of a table that goes into a file or a pipe: no word of it is broken in two."""
 
 
 class Session:
@@ -61,12 +66,15 @@ class Session:
         reader: Reader | None = None
         try:
             reader = open_reader(self.loaded.store_url(), threads=1)
+            reader.read_now(lambda connection: require_current(connection, AGENT))
             return reader.read_now(query)
         except Unknown as error:
             raise Stop(Exit.FAILED, str(error)) from None
         except SecretError as error:
             raise Stop(Exit.BAD_CONFIG, str(error)) from None
-        except (StoreError, StoreAway) as error:
+        except StoreError as error:
+            raise Stop(Exit.NO_STORE, str(named(error, self.loaded.settings.agent.store))) from None
+        except StoreAway as error:
             raise Stop(Exit.NO_STORE, str(error)) from None
         finally:
             if reader is not None:
@@ -77,9 +85,14 @@ class Session:
         if self.json:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
         else:
-            from rich.console import Console
+            paper().print(table())
 
-            Console().print(table())
+
+def paper() -> "Console":
+    """Return what tables are printed on: as wide as the terminal, or wide enough for a file and for `grep`."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=WIDE)
 
 
 def run(work: Awaitable[T]) -> T:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from domain.controls import Kind, Mode, Scope
-from services.console import tables
+from services.console import limiting, tables
 from services.console.acting import Reason
 from services.console.agent import Agent
 from services.console.holding import ControlsDone, Lasting, control, lasting, told
@@ -64,7 +64,9 @@ def _shown(found: list[SiteView]) -> RenderableType:
     headings = ("site", "target", "mode", "takes jobs", ">processing", ">merge", ">cores", ">score", "breaker")
     lines = [Text(f"{site.name}: {site.words}, {tables.until(site.until)}") for site in found if site.words]
     lines += [Text(f"{site.name}: {_offer(site)}") for site in found if _offer(site)]
-    return Group(tables.table(headings, rows, nothing="no site has a target"), *lines)
+    said = [one for site in found for target in site.targets for one in target.said]
+    set_by_hand = [Text(""), limiting.shown(said)] if said else []
+    return Group(tables.table(headings, rows, nothing="no site has a target"), *lines, *set_by_hand)
 
 
 def _offer(site: SiteView) -> str:

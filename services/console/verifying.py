@@ -11,7 +11,7 @@ from backends.opening import open_storages
 from services import verify as proofs
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, session
-from storage import leaving
+from storage import configured
 from storage.engines.opening import open_reader
 from storage.errors import StoreError
 from supervisors import SystemClock, Transient
@@ -33,7 +33,7 @@ def verify(
     """
     with session(config, json=json) as open_session:
         known = open_session.loaded.settings
-        settings = open_session.read(lambda c: leaving.beside(c, known))
+        settings = open_session.read(lambda c: configured.beside(c, known))
         loaded = structs.replace(open_session.loaded, settings=settings)
         hosts = Hosts(loaded.settings.hosts)
         offered = {"clock": SystemClock(), "hosts": hosts}

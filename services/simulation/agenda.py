@@ -4,8 +4,9 @@ import heapq
 from collections.abc import Callable
 from random import Random
 
+from domain.spans import seconds
 from services.simulation.outside import MANAGER, Outside, at_once
-from services.simulation.scenario import Happening, seconds
+from services.simulation.scenario import Happening
 
 Act = Callable[[], None]
 NEVER = float("inf")

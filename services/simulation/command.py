@@ -126,9 +126,14 @@ def _few(
 ) -> Exit:
     """One history, or two side by side."""
     from services.simulation.campaign import live
-    from services.simulation.plot import NoPlot, draw
+    from services.simulation.plot import NoPlot, draw, expect_room_for
     from services.simulation.show import shown
 
+    if plot is not None:
+        try:
+            expect_room_for(plot)
+        except NoPlot as error:
+            raise Stop(Exit.USAGE, f"--plot: {error}") from None
     plans = {"as it happens" if compare else "": plan}
     if compare:
         plans["without it"] = msgspec.structs.replace(plan, happens=[])

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, TypeVar
 
+from domain.spans import seconds
 from services.simulation.outside import Outside
-from services.simulation.scenario import seconds
 
 T = TypeVar("T")
 

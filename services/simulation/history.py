@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from domain.spans import seconds
 from services.simulation.agenda import Agenda, Fate, plan
 from services.simulation.database import STORE, Disk, SimulatedDatabase
 from services.simulation.judge import LawBroken, check_laws, final, limits
 from services.simulation.life import Build, End, Life
 from services.simulation.measures import Measures
 from services.simulation.outside import Outside
-from services.simulation.scenario import Scenario, seconds
+from services.simulation.scenario import Scenario
 from services.simulation.settings import agent_settings
 from services.simulation.verdict import Verdict, judge
 from storage import views

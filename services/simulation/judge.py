@@ -3,9 +3,10 @@
 import asyncio
 
 from domain.policy import PieceState
+from domain.spans import seconds
 from services.simulation.database import SimulatedDatabase
 from services.simulation.outside import Outside
-from services.simulation.scenario import Scenario, seconds
+from services.simulation.scenario import Scenario
 from services.verify import verify
 from storage import laws, log
 from storage.laws import Limits

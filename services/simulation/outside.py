@@ -15,8 +15,9 @@ from backends.storage_element.memory import MemorySettings, MemoryStorage
 from domain.exit_codes import OK, STAGE_OUT, STORAGE_FULL
 from domain.policy import RequestState
 from domain.report import OutputReport
+from domain.spans import seconds
 from domain.spec import Merge, Resources, Retry, Step, WorkflowSpec
-from services.simulation.scenario import Order, Scenario, SimulatedTarget, seconds
+from services.simulation.scenario import Order, Scenario, SimulatedTarget
 
 T = TypeVar("T")
 

@@ -15,6 +15,18 @@ class NoPlot(Exception):
     """There is no picture: the library is missing, or the file cannot be written."""
 
 
+def expect_room_for(path: Path) -> None:
+    """Raise NoPlot if no picture could be written there; told before a history that may take minutes."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise NoPlot("matplotlib is not installed; expected the extra prodagent[physics]") from None
+    if path.suffix[1:] not in FigureCanvasBase.get_supported_filetypes():
+        raise NoPlot(f"got {path}, expected a file such as {path.stem}.png, .svg or .pdf")
+    if not path.absolute().parent.is_dir():
+        raise NoPlot(f"got {path}, expected a directory that is there")
+
+
 def draw(path: Path, scenario: Scenario, outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
     """Write a PNG, SVG or PDF, as the suffix of the file says. Raises NoPlot."""
     try:

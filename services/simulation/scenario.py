@@ -1,6 +1,5 @@
 """What is simulated, as people write it: sites, requests, what happens and when (TOML)."""
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +11,8 @@ from config.faults import Fault, Faults, convert_collecting, nearest
 from config.settings import Settings
 from domain.controls import Mode
 from domain.policy import PolicySettings
+from domain.spans import seconds
 from domain.spec import Name
-
-UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
-"""Seconds in each unit of time."""
-_SPAN = re.compile(r"(-?\d+(?:\.\d+)?) ?(ms|s|min|h|d|w|y)")
 
 Span = Annotated[
     str,
@@ -25,20 +21,19 @@ Span = Annotated[
         description='a time such as "90 s", "15 min", "36 h", "7 d", "1 y"',
     ),
 ]
+Lasting = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?=[\d.]*[1-9])\d+(\.\d+)? ?(ms|s|min|h|d|w|y)$",
+        description='a time above 0 such as "90 s", "15 min", "36 h", "7 d", "1 y"',
+    ),
+]
 Leap = Annotated[
     str, Meta(pattern=r"^-?\d+(\.\d+)? ?(ms|s|min|h|d|w|y)$", description='a time such as "1 d", or back: "-1 d"')
 ]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
-
-
-def seconds(span: str) -> float:
-    """Return a time as it stands in a scenario in seconds."""
-    match = _SPAN.fullmatch(span)
-    if match is None:
-        raise ValueError(f"got {span!r}, expected a time such as 36 h")
-    return float(match.group(1)) * UNITS[match.group(2)]
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,7 +142,7 @@ class Happening(_Table, frozen=True, kw_only=True):
     site: str | None = None
     target: str | None = None
     takes: Span | None = None
-    every: Span | None = None
+    every: Lasting | None = None
     by: Leap | None = None
     nodes: Positive | None = None
     mode: Mode | None = None
@@ -183,9 +178,9 @@ class Scenario(_Table, frozen=True, kw_only=True):
 
     name: Name
     about: str = ""
-    duration: Span = "30 d"
-    pace: Span = "10 min"
-    poll: Span = "2 min"
+    duration: Lasting = "30 d"
+    pace: Lasting = "10 min"
+    poll: Lasting = "2 min"
     seed: NotNegative = 1
     restart: Span = "30 s"
     proof: Literal["end", "restart", "commit"] = "restart"

@@ -5,8 +5,9 @@ from typing import Any
 
 from config.faults import Faults, convert_collecting
 from config.settings import Settings
+from domain.spans import seconds
 from services.simulation.outside import MANAGER, ahead
-from services.simulation.scenario import Scenario, SimulatedSite, seconds
+from services.simulation.scenario import Scenario, SimulatedSite
 
 NAME = "simulated"
 SWEEPING = ("queue", "report", "merge", "catalogue", "transfer", "cleanup", "monitor", "events", "disk")

@@ -13,7 +13,7 @@ from storage.engines.address import shown
 from storage.engines.connection import Statements
 from storage.engines.loop_thread import LoopThread
 from storage.engines.mariadb_session import check_server, connect, engine, leave_unread, limited
-from storage.errors import StoreAway, StoreError
+from storage.errors import StoreAway, StoreError, named
 from storage.lease import Hold, in_use
 from storage.migrate import is_current, upgrade
 from storage.schema import Schema
@@ -81,6 +81,8 @@ class MariaDb:
                 upgrade(connection, self._schema)
                 connection.commit()
             self._writer.take(now)
+        except StoreError as error:
+            raise named(error, self._place) from error.__cause__
         except Exception as error:
             raise errors.unusable(error, self._address, self._place) from error
 

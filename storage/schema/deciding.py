@@ -103,6 +103,26 @@ threshold = sa.Table(
     sa.Column("at", Time, nullable=False),
 )
 
+configured = sa.Table(
+    "configured",
+    metadata,
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("name", Word, primary_key=True),
+    sa.Column("site", Word, nullable=False, server_default=""),
+    sa.Column("settings", sa.Text(2**24 - 1), nullable=False),
+)
+
+override = sa.Table(
+    "override",
+    metadata,
+    sa.Column("target", Word, primary_key=True),
+    sa.Column("limit", sa.String(20), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=True),
+    sa.Column("who", Word, nullable=False),
+    sa.Column("reason", Line, nullable=False, server_default=""),
+    sa.Column("since", Time, nullable=False),
+)
+
 offer = sa.Table(
     "offer",
     metadata,

@@ -8,8 +8,9 @@ from domain.breaker import Breaker, BreakerState, state_of
 from domain.controls import Control, Kind, Scope, about
 from domain.job import JobType
 from domain.matching import Place, shut
-from storage import controls, leaving, sites, workflows
+from storage import controls, leaving, overrides, sites, workflows
 from storage.offers import NO_OFFER
+from storage.overrides import OverrideView
 from storage.sites import Picture
 from storage.views.records import View
 
@@ -28,7 +29,7 @@ class BreakerView(View, frozen=True, kw_only=True):
 
 class TargetView(View, frozen=True, kw_only=True):
     """A target: `shut` says why it takes nothing ("" = it does), `limits` and `held` are jobs by type; `cores` and
-    `memory_mb` are held by them, `free` is what may come."""
+    `memory_mb` are held by them, `free` is what may come; `said`: limits that operators set."""
 
     name: str
     shut: str
@@ -40,6 +41,7 @@ class TargetView(View, frozen=True, kw_only=True):
     memory_mb: int
     score: float
     breaker: BreakerView
+    said: list[OverrideView]
 
 
 class SiteView(View, frozen=True, kw_only=True):
@@ -78,7 +80,8 @@ def all_sites(connection: sa.Connection, settings: Settings, now: float) -> list
     picture = sites.survey(
         connection, settings, workflows.load(connection), now, sites.record(connection, settings, now)
     )
-    return [_site(picture, name, site, now) for name, site in settings.sites.items()]
+    set_by_hand = overrides.views(picture.overrides, settings)
+    return [_site(picture, name, site, set_by_hand, now) for name, site in settings.sites.items()]
 
 
 def said(connection: sa.Connection, now: float) -> list[ControlView]:
@@ -91,7 +94,7 @@ def _value(one: Control) -> str:
     return "" if one.kind is Kind.HOLD else one.value
 
 
-def _site(picture: Picture, name: str, site: Site, now: float) -> SiteView:
+def _site(picture: Picture, name: str, site: Site, said: list[OverrideView], now: float) -> SiteView:
     mode = about(picture.controls, Kind.MODE, Scope.SITE, name)
     offer = picture.offers.get(name, NO_OFFER)
     record = [sums for (at, _), sums in picture.record.items() if at == name]
@@ -106,11 +109,11 @@ def _site(picture: Picture, name: str, site: Site, now: float) -> SiteView:
         good=sum(int(sums["good"]) for sums in record),
         bad=sum(int(sums["bad"]) for sums in record),
         breaker=_breaker(picture.breakers.get((Scope.SITE, name), Breaker()), now),
-        targets=[_target(picture, place, now) for place in picture.places if place.site == name],
+        targets=[_target(picture, place, said, now) for place in picture.places if place.site == name],
     )
 
 
-def _target(picture: Picture, place: Place, now: float) -> TargetView:
+def _target(picture: Picture, place: Place, said: list[OverrideView], now: float) -> TargetView:
     load = picture.loads.get(place.target)
     held = {str(kind): load.held[kind].jobs if load else 0 for kind in JobType}
     return TargetView(
@@ -124,6 +127,7 @@ def _target(picture: Picture, place: Place, now: float) -> TargetView:
         memory_mb=load.memory_mb if load else 0,
         score=round(place.score, 3),
         breaker=_breaker(picture.breakers.get((Scope.TARGET, place.target), Breaker()), now),
+        said=[one for one in said if one.target == place.target],
     )
 
 

@@ -139,7 +139,7 @@ class Campaign:
         values = {"sleep": sleep_s, "events": self.events, "per_job": per_job, "merged": 25 * per_job, "ran": self.ran}
         self.workflow.write_text(WORKFLOW.format(**values))
         self.hangs: list[str] = []
-        self._environment = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
+        self.environment = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
         self._agent: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -152,7 +152,7 @@ class Campaign:
                 self.config,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
             )
 
     async def kill(self) -> None:
@@ -168,12 +168,18 @@ class Campaign:
         with suppress(ProcessLookupError):
             self._agent.send_signal(number)
 
-    async def revive(self) -> None:
-        """Start an agent again that ended because its store was away at the start, as a service manager does."""
+    async def revive(self, *, after_death: bool = False) -> None:
+        """Start an agent again that ended because its store was away at the start, as a service manager does; `after_death`:
+        also one that had to end because it had nothing to live on."""
         assert self._agent is not None
         if self._agent.returncode is not None:
-            assert self._agent.returncode == Exit.NO_STORE, self.log.read_text()[-4000:]
+            assert after_death or self._agent.returncode == Exit.NO_STORE, self.log.read_text()[-4000:]
             await self.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._agent is not None
+        return self._agent.pid
 
     async def stop(self) -> int:
         assert self._agent is not None
@@ -191,7 +197,7 @@ class Campaign:
             self.config,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
+            env=self.environment,
         )
         answer = asyncio.ensure_future(process.communicate())
         done, _ = await asyncio.wait([answer], timeout=PATIENCE_S)
@@ -264,6 +270,17 @@ class Campaign:
             await asyncio.sleep(0.1)
         raise AssertionError(f"not complete: {await self.state()}\n{self.log.read_text()[-4000:]}")
 
+    async def finish(self, patience_s: float) -> None:
+        """Wait until the workflow is complete, with an agent that lives."""
+        deadline = time.monotonic() + patience_s
+        while (await self.state())[0] != "completed":
+            await self.revive()
+            if time.monotonic() > deadline:
+                _, table = await self.command("jobs", "--json")
+                told = f"{await self.state()}\n{table[-3000:]}\n{self.log.read_text()[-4000:]}"
+                raise AssertionError(f"not complete in time: {told}")
+            await asyncio.sleep(0.3)
+
     async def _until(self, holds: Callable[[], bool], failure: str) -> None:
         for _ in range(600):
             if holds():
@@ -318,15 +335,8 @@ async def run(
         stack.push_async_callback(campaign.end_daemons)
         stack.push_async_callback(campaign.stop)
         await campaign.submit()
-        for number in range(1, kills + 1):
-            if campaign.chance.random() < AT_WORK:
-                await campaign.ready()
-            await asyncio.sleep(campaign.chance.uniform(*lives_s))
-            await harm.strike()
-            if number % 50 == 0:
-                payloads = len(campaign.ran.read_text().splitlines()) if campaign.ran.exists() else 0
-                print(f"{time.monotonic() - begun:.0f} s: {number} times, {payloads} payloads ran", flush=True)
-        await _finish(campaign, 120 + jobs / 5)
+        await _strike(campaign, harm, kills, lives_s)
+        await campaign.finish(120 + jobs / 5)
         code, text = await campaign.command("verify", "--deep", "--json")
         return Outcome(
             harm.done,
@@ -339,13 +349,17 @@ async def run(
         )
 
 
-async def _finish(campaign: Campaign, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while (await campaign.state())[0] != "completed":
-        await campaign.revive()
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not complete in time: {await campaign.state()}\n{campaign.log.read_text()[-4000:]}")
-        await asyncio.sleep(0.3)
+async def _strike(campaign: Campaign, harm: Harm, kills: int, lives_s: tuple[float, float]) -> None:
+    """Let the agent live for a random while and do harm, so many times."""
+    begun = time.monotonic()
+    for number in range(1, kills + 1):
+        if campaign.chance.random() < AT_WORK:
+            await campaign.ready()
+        await asyncio.sleep(campaign.chance.uniform(*lives_s))
+        await harm.strike()
+        if number % 50 == 0:
+            payloads = len(campaign.ran.read_text().splitlines()) if campaign.ran.exists() else 0
+            print(f"{time.monotonic() - begun:.0f} s: {number} times, {payloads} payloads ran", flush=True)
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ Harm to the disk is done to a small file system that only root may mount, harm t
 import asyncio
 import collections
 import contextlib
+import os
+import resource
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,6 +69,11 @@ def _mount(*words: str | Path) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
+def _address_space(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
 class Harm:
     """Does harm to a campaign. `done` counts it by kind."""
 
@@ -82,15 +89,20 @@ class Harm:
         if clock:
             self._clock = clock
             kinds |= {"agent stopped": self._stop, "clock set wrong": self._set_clock, "disk full": self._fill}
+            kinds |= {"out of handles": self._take_handles, "out of memory": self._take_memory}
+            kinds |= {"disk slow": self._slow_down, "time zone changed": self._move_away}
             if server:
                 kinds["database stopped"] = self._stop_server
             else:
                 kinds["disk read-only"] = self._forbid_writing
         self._kinds = kinds
+        self._next: list[str] = []
 
     async def strike(self) -> None:
-        """Do one, and undo what an operator would: room on the disk, a clock put right, a database started again."""
-        kind = self._chance.choice(list(self._kinds))
+        """Do one, each kind before any comes again, and undo what an operator would: room on the disk, a clock put right, a database started again."""
+        if not self._next:
+            self._next = self._chance.sample(list(self._kinds), len(self._kinds))
+        kind = self._next.pop()
         self.done[kind] += 1
         await self._kinds[kind]()
 
@@ -156,6 +168,57 @@ class Harm:
         self._clock.set(self._chance.uniform(-DAY_S, DAY_S))
         await self._while_perhaps_killed()
         self._clock.set(0)
+
+    async def _take_handles(self) -> None:
+        """Not one file, connection or child more than it has."""
+        with self._limited(resource.RLIMIT_NOFILE, lambda pid: len(os.listdir(f"/proc/{pid}/fd"))):
+            await self._while()
+        await self._campaign.revive(after_death=True)
+
+    async def _take_memory(self) -> None:
+        """Next to no memory more than it has; in the end the kernel kills it.
+
+        Python itself may freeze for want of memory when it starts a thread. The agent's own watch would end it after a minute.
+        """
+        with self._limited(resource.RLIMIT_AS, lambda pid: _address_space(pid) + (self._chance.randrange(8) << 20)):
+            await self._while()
+        await self._campaign.revive(after_death=True)
+        await self._kill()
+
+    @contextlib.contextmanager
+    def _limited(self, what: int, most: Callable[[int], int]) -> Iterator[None]:
+        pid = self._campaign.pid
+        before = None
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended by itself
+            before = resource.prlimit(pid, what)
+            resource.prlimit(pid, what, (most(pid), before[1]))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if before is not None:
+                    resource.prlimit(pid, what, before)
+
+    async def _slow_down(self) -> None:
+        """Each flush to the disk takes a while longer."""
+        late = f"inject=fsync,fdatasync:delay_enter={self._chance.randrange(20, 400)}ms"
+        tracing = await asyncio.create_subprocess_exec(
+            *("strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", late, "-o", "/dev/null"),
+            *("-p", str(self._campaign.pid)),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await self._while_perhaps_killed()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                tracing.terminate()
+            await tracing.wait()
+
+    async def _move_away(self) -> None:
+        """The next life is in another time zone, as far from the last one as there are any."""
+        zones = {"Pacific/Kiritimati": "America/Adak"}
+        self._campaign.environment["TZ"] = zones.get(self._campaign.environment.get("TZ", ""), "Pacific/Kiritimati")
+        await self._kill()
 
     async def _while_perhaps_killed(self) -> None:
         await self._while()

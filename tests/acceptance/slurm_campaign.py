@@ -194,16 +194,12 @@ async def run(
         for _ in range(faults):
             await asyncio.sleep(campaign.chance.uniform(*lives_s))
             await storm.strike()
-        await _finish(campaign, jobs)
+        await campaign.finish(180 + jobs)
         code, text = await campaign.command("verify", "--deep", "--json")
         outcome = Outcome(
             storm.faults,
             time.monotonic() - begun,
-            [
-                line
-                for path in sorted((directory / "gamma/storage").rglob("*.txt"))
-                for line in path.read_text().splitlines()
-            ],
+            campaign.delivered(),
             campaign.ran.read_text().splitlines(),
             verified=code == 0,
             verification=text,
@@ -213,17 +209,6 @@ async def run(
         for line in await asyncio.to_thread(cluster.completions):
             outcome.batch_jobs.setdefault(line["Name"], []).append(line["JobId"])
     return outcome
-
-
-async def _finish(campaign: Campaign, jobs: int) -> None:
-    deadline = time.monotonic() + 180 + jobs
-    while (await campaign.state())[0] != "completed":
-        if time.monotonic() > deadline:
-            _, table = await campaign.command("jobs", "--json")
-            raise AssertionError(
-                f"not complete in time: {await campaign.state()}\n{table[-3000:]}\n{campaign.log.read_text()[-4000:]}"
-            )
-        await asyncio.sleep(0.5)
 
 
 def main() -> None:

@@ -38,9 +38,9 @@ async def test_jobs_survive_kills_of_the_agent_and_of_its_database(
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount the disk that is filled and made read-only")
 @pytest.mark.feature("REL-01", "REL-07", "REL-08", "REL-09", "REL-10")
-async def test_jobs_survive_a_full_disk_a_wrong_clock_and_being_stopped(tmp_path: Path) -> None:
+async def test_jobs_survive_whatever_runs_out_and_a_clock_that_is_wrong(tmp_path: Path) -> None:
     outcome = await campaign.run(tmp_path, jobs=60, kills=12, seed=20043, all_harm=True)
     assert sorted(outcome.delivered) == sorted(f"event {number}" for number in range(1, 601))
     assert len(outcome.runs) == len(set(outcome.runs)), "a token was run twice"
     assert outcome.verified, outcome.verification
-    assert len(outcome.harm) == 5, outcome.harm
+    assert len(outcome.harm) == 9, outcome.harm

@@ -1,6 +1,7 @@
 """A whole agent inside a test: real store, real local batch, real storage, in a directory of its own."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -124,9 +125,25 @@ async def running(
     await _daemons_end(directory)
 
 
+def beta(target: str = "beta-local", **keys: object) -> str:
+    """Return the tables of a second site with one batch target, a local one; `keys` of the target are added or replaced."""
+    local = {"kind": "local", "directory": "beta/batch", "hold_failure_s": 0, "slots": 2, "idle_s": 0.5, "poll_s": 0.05}
+    lines = "".join(f"{key} = {_toml(value)}\n" for key, value in {**local, **keys}.items())
+    return f'\n[sites.beta.storage]\nkind = "posix"\nroot = "beta/storage"\n\n[sites.beta.targets.{target}]\n{lines}'
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())} }}"
+    return json.dumps(value)
+
+
 async def _undeclared(world: World) -> list[str]:
     """Return the facts that an actor wrote and its class does not declare in `emits` (PA-006)."""
     kinds = {spec.name: kind for spec in tree(world).walk() if isinstance(spec, ChildSpec) and (kind := kind_of(spec))}
+    kinds |= {
+        name.partition(".")[0]: kind for name, kind in kinds.items() if "." in name
+    }  # what several wrote together
     query = sa.select(schema.event.c.sender, schema.event.c.type).distinct()
     written = await world.store.read(lambda c: [tuple(row) for row in c.execute(query)])
     return [

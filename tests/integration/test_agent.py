@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import HoldWorkflow, KillJobs, Refused, RetryJobs, SubmitWorkflow
+from actors.messages import HoldWorkflow, KillJobs, Refused, RetryJobs, ReviseWorkflow, SubmitWorkflow
 from domain import events as e
-from domain.job import JobState
+from domain.job import JobState, JobType
+from domain.revising import Revision
+from domain.spec import Merge
 from domain.workflow import WorkflowState
-from storage import jobs, laws, workflows
+from storage import controls, counters, heads, jobs, laws, workflows
 from tests.integration.agent import Agent, running, workflow
 
 pytestmark = pytest.mark.usefixtures("both_stores")
@@ -60,12 +62,29 @@ async def test_submitting_twice_and_wrongly(tmp_path: Path) -> None:
             await agent.submit(workflow(events=50))
         with pytest.raises(Refused, match=r"sites: no site 'nowhere'; expected one of alpha, gamma"):
             await agent.submit(workflow("other", sites=["nowhere"]))
+        with pytest.raises(Refused, match=r"deny_sites: no site 'nowhere'; expected one of alpha, gamma"):
+            await agent.submit(workflow("other", deny_sites=["nowhere"]))
         with pytest.raises(Refused, match="none of gamma has a batch target"):
             await agent.submit(workflow("other", sites=["gamma"]))
         dry = await agent.system.ref("injector").ask(SubmitWorkflow(spec=workflow("dry"), dry_run=True))
         assert (dry.jobs, dry.events) == (4, 40)
         await agent.fact(e.WorkflowsCompleted).reached()
         assert len(await agent.world.store.read(workflows.load)) == 1
+
+
+@pytest.mark.feature("PA-205", "PA-216")
+async def test_merges_that_are_denied_where_their_inputs_lie_wait_for_another_list(tmp_path: Path) -> None:
+    merge = Merge(max_events=20, min_fraction=1.0, deny_sites=["alpha"])
+    async with running(tmp_path) as agent:
+        await agent.submit(workflow(merge=merge))
+        await agent.fact(e.JobsPaused).reached()
+        waiting = await agent.world.store.read(lambda c: controls.homeless(c))
+        assert {kind for _, _, kind, _ in waiting} == {JobType.MERGE}
+        order = ReviseWorkflow(workflow="plain", revision=Revision(merge_deny_sites=[]), reason="a look", who="ann")
+        await agent.system.ref("reviser").ask(order)
+        await agent.fact(e.WorkflowsCompleted).reached()
+        assert delivered(agent) == list(range(1, 41))
+        await laws_hold(agent)
 
 
 @pytest.mark.feature("PA-401", "PA-402", "PA-404", "PM-03", "REL-11")
@@ -78,7 +97,9 @@ async def test_a_bad_payload_is_given_up_and_named_as_lost(tmp_path: Path) -> No
         (row,) = await agent.world.store.read(laws.ledger)
         assert (row.merged, row.lost, row.in_progress) == (30, 10, 0)
         await laws_hold(agent)
-        (lost,) = await agent.world.store.read(lambda c: jobs.oldest(c, JobState.EXHAUSTED, 10))
+        (lost,) = await agent.world.store.read(
+            lambda c: jobs.load(c, heads.oldest(c, counters.JOB, [JobState.EXHAUSTED], 10))
+        )
         (agent.directory / "alpha").joinpath("mended").touch()
         assert (await agent.system.ref("error").ask(RetryJobs(jobs=[lost.id], dry_run=True))).ids == [lost.id]
         exhausted = agent.fact(e.JobsExhausted)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from backends.prodmgr.fake import FakeBooks, FakeProdMgr
 from domain import events as e
 from domain.policy import PolicySettings, RequestState
 from domain.ranges import Range
+from domain.spec import Resources
 from storage import alerts, allocations, laws
 from supervisors.testing import Signal
 from tests.integration.agent import Agent, running, workflow
@@ -159,6 +161,25 @@ async def test_what_cannot_run_here_is_given_back_and_blocks_nothing_else(tmp_pa
         assert "no site 'elsewhere'; expected one of alpha, gamma" in text
         assert [item.range for item in await held(agent)] == [Range(1, 10)]
     assert (await manager.request(good.id)).state is RequestState.COMPLETE
+    assert (await manager.request(unfit.id)).ledger.leased == 0
+
+
+@pytest.mark.feature("PM-08", "PA-205", "PA-310")
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"deny_sites": ["alpha"]}, "no site with a batch target is left: allowed any, denied alpha"),
+        ({"resources": Resources(gpus=1)}, "has 1 GPU for a job"),
+    ],
+)
+async def test_a_range_that_is_denied_here_goes_back_to_those_who_may(
+    tmp_path: Path, table: dict[str, Any], text: str
+) -> None:
+    manager = Watched(FakeBooks())
+    unfit = await manager.make("make-0001", workflow("unfit", events=10, **table))
+    async with running(tmp_path, more=CONFIG, managers={"pm": manager}) as agent:
+        await manager.released.reached()
+        assert text in (await open_codes(agent))["request-unfit"]
     assert (await manager.request(unfit.id)).ledger.leased == 0
 
 

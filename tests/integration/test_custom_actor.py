@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from actors import monitor
 from actors.extra import WrongActor
+from actors.messages import Wake
 from actors.opening import open_world
 from backends.opening import settings_of
 from config.loader import load
 from domain import events as e
 from run_agent import tree
-from storage import attempts
+from storage import alerts, attempts
 from supervisors.testing import Signal
 from tests.integration import archivist
-from tests.integration.agent import CONFIG, running, workflow
+from tests.integration.agent import CONFIG, Agent, running, workflow
 
 NOTIFIER = """
 [actors.notifier]
@@ -63,8 +65,17 @@ under = "outcome"
 """
 
 
+async def kept_too_long(agent: Agent) -> list[str]:
+    """Return what the monitor tells, after a look, of who keeps job directories."""
+    await agent.system.ref("monitor").ask(Wake())
+    found = await agent.world.store.read(alerts.open_alerts)
+    return [alert.text for alert in found if alert.code == "barrier-open"]
+
+
 @pytest.mark.feature("PA-016", "PA-517")
-async def test_job_directories_stay_for_who_wants_to_look_into_them(tmp_path: Path) -> None:
+async def test_job_directories_stay_for_who_wants_to_look_into_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archivist.ready.clear()
     async with running(tmp_path, more=ARCHIVIST) as agent:
         await agent.submit(workflow(events=20))
@@ -73,6 +84,10 @@ async def test_job_directories_stay_for_who_wants_to_look_into_them(tmp_path: Pa
         left = await agent.world.store.read(lambda c: attempts.left_behind(c, "alpha-local", 10))
         assert len(left.ended) >= 2  # only the archivist keeps them
         assert agent.fact(e.JobsCleaned).count == 0
+        assert await kept_too_long(agent) == [], "nobody is late on the first day"
+        monkeypatch.setattr(monitor, "OPEN_S", 0.0)
+        (text,) = await kept_too_long(agent)
+        assert text.endswith("job directories are kept for archivist, which has not asked for their end")
         archivist.ready.set()
         await agent.fact(e.JobsCleaned).reached()
 

@@ -15,30 +15,20 @@ from domain import events as e
 from domain.report import decode_report
 from runtime.build import build
 from supervisors import SystemClock
-from tests.integration.agent import running, workflow
+from tests.integration.agent import beta, running, workflow
 from tests.integration.local_machine import until
 from tests.real.slurm import Slurm
 
-PILOTS = """
-[sites.beta.storage]
-kind = "posix"
-root = "beta/storage"
 
-[sites.beta.targets.beta-pilots]
-kind = "pilot"
-directory = "beta/shared"
-slots = 2
-max_pilots = 1
-idle_s = 0.5
-poll_s = 0.1
-hold_failure_s = 0
-over = {{ kind = "local", directory = "beta/batch", slots = {slots}, idle_s = 0.5 }}
-"""
+def pilots(slots: object) -> str:
+    """Return the tables of a site whose pilots run over a local batch system with so many slots."""
+    over = {"kind": "local", "directory": "beta/batch", "slots": slots, "idle_s": 0.5}
+    return beta("beta-pilots", kind="pilot", directory="beta/shared", max_pilots=1, poll_s=0.1, over=over)
 
 
 @pytest.mark.feature("PA-301", "PA-024")
 async def test_a_workflow_runs_in_pilots_like_anywhere(tmp_path: Path) -> None:
-    async with running(tmp_path, more=PILOTS.format(slots=2)) as agent:
+    async with running(tmp_path, more=pilots(2)) as agent:
         await agent.submit(workflow(events=45, sites=["beta"]))
         await agent.fact(e.WorkflowsCompleted).reached()
     files = sorted((tmp_path / "gamma/storage").rglob("*.txt"))
@@ -50,7 +40,7 @@ async def test_a_workflow_runs_in_pilots_like_anywhere(tmp_path: Path) -> None:
 @pytest.mark.feature("PA-301")
 async def test_what_is_wrong_with_the_target_below_is_said_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sites\.beta\.targets\.beta-pilots\.over\.slots"):
-        async with running(tmp_path, more=PILOTS.format(slots='"many"')):
+        async with running(tmp_path, more=pilots("many")):
             raise AssertionError("it started")
 
 

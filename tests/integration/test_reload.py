@@ -4,35 +4,23 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from actors.messages import Refused, Reload, Reloaded, Revised, ReviseWorkflow
+from actors.messages import LimitSet, Refused, Reload, Reloaded, Revised, ReviseWorkflow, SetLimit, Wake
 from domain import events as e
 from domain.events import Event
 from domain.revising import Revision
-from storage import alerts, laws, messages, schema
+from storage import alerts, controls, laws, messages, schema
 from storage.views.sites import all_sites
-from tests.integration.agent import Agent, running, workflow
+from tests.integration.agent import Agent, beta, running, workflow
 
 pytestmark = pytest.mark.feature("OPS-03", "PA-205", "PA-206")
 WAITS = "until [ -e {gate} ]; do sleep 0.05; done; seq {{first_event}} {{last_event}} > '{{output}}'"
 LIMIT = """
 [sites.alpha.targets.alpha-local.limits]
 processing = 1
-"""
-BETA = """
-[sites.beta.storage]
-kind = "posix"
-root = "beta/storage"
-
-[sites.beta.targets.beta-local]
-kind = "local"
-directory = "beta/batch"
-hold_failure_s = 0
-slots = 2
-idle_s = 0.5
-poll_s = 0.05
 """
 
 
@@ -88,6 +76,13 @@ async def test_a_limit_acts_at_once_and_a_look_changes_nothing(tmp_path: Path) -
         assert lines(await reload(agent)) == [], "what is in force is no difference"
         (fact,) = (await agent.world.store.read(lambda c: messages.history(c, "settings", 1))).facts
         assert (fact.more["who"], fact.more["changes"]) == ("ann", [f"{wanted[0][0]}: 1 -> 4"])
+        order = SetLimit(target="alpha-local", limit="processing", value=3, who="bob")
+        assert await agent.system.ref("steward").ask(order) == LimitSet(before=4, after=3, configured=4)
+        change(agent, "processing = 4", "processing = 9")
+        (held,) = (await reload(agent)).changes
+        assert (held.after, held.held) == ("9", "bob's 3 holds"), "whose word counts is said"
+        (_, fact) = (await agent.world.store.read(lambda c: messages.history(c, "settings", 1))).facts
+        assert fact.more["changes"] == [f"{wanted[0][0]}: 4 -> 9 (bob's 3 holds)"]
         gate.touch()
         await agent.fact(e.WorkflowsCompleted).reached()
 
@@ -98,7 +93,7 @@ async def test_a_target_that_is_added_runs_jobs_and_one_that_is_taken_out_runs_e
     async with running(tmp_path) as agent:
         path = tmp_path / "agent.toml"
         alone = path.read_text()
-        path.write_text(alone + BETA)
+        path.write_text(alone + beta())
         found = await reload(agent)
         assert ("sites.beta.storage.root", None, '"beta/storage"', False) in lines(found)
         assert found.failed == []
@@ -106,11 +101,11 @@ async def test_a_target_that_is_added_runs_jobs_and_one_that_is_taken_out_runs_e
         await until(agent, e.JobsStarted, "beta-local", "running", 2)
         path.write_text(alone)
         assert (await reload(agent)).leaving == ["beta-local"]
-        (beta,) = [
+        (closed,) = [
             site for site in await agent.world.store.read(lambda c: all_sites(c, agent.world.settings, 0.0))
             if site.name == "beta"
         ]  # fmt: skip
-        assert beta.targets[0].free == {"processing": 0, "merge": 10}, "it gets no new work, its merges go on"
+        assert closed.targets[0].free == {"processing": 0, "merge": 10}, "it gets no new work, its merges go on"
         assert lines(await reload(agent)) == [], "that it leaves is told once"
     async with running(tmp_path) as agent:
         assert "beta" in agent.world.settings.sites, "an agent that comes back meanwhile still asks after its jobs"
@@ -170,7 +165,7 @@ async def test_what_needs_a_restart_is_named_and_not_applied(tmp_path: Path) -> 
 @pytest.mark.feature("PA-216")
 async def test_a_workflow_goes_to_another_site_while_it_runs(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    async with running(tmp_path, more=BETA) as agent:
+    async with running(tmp_path, more=beta()) as agent:
         await agent.submit(workflow(events=40, command=WAITS.format(gate=gate), sites=["alpha"]))
         await until(agent, e.JobsStarted, "alpha-local", "running", 2)
         await until(agent, e.JobsSubmitted, "alpha-local", "pending", 2)
@@ -214,5 +209,63 @@ async def test_a_prodmgr_is_asked_as_the_new_settings_say(tmp_path: Path) -> Non
         assert agent.world.managers["pm"] is not before
         change(agent, 'name = "pm"', 'name = "other"')
         answer = await reload(agent)
-        assert [(one.key, one.restart) for one in answer.changes] == [("prodmgr[0].name", True)]
-        assert list(agent.world.managers) == ["pm"]
+        assert [(one.key, one.restart) for one in answer.changes if one.key.endswith("name")] == [
+            ("prodmgr[0].name", True), ("prodmgr[1].name", False),
+        ], "one comes at once, one goes with a restart"  # fmt: skip
+        assert answer.failed == []
+        assert list(agent.world.managers) == ["pm", "other"]
+        newcomer = agent.system.instance("allocation.other")
+        assert newcomer is not None
+        assert newcomer.manager is agent.world.managers["other"]
+        await reload(agent)
+        assert agent.system.instance("allocation.other") is newcomer, "a look changes nothing"
+
+
+async def test_a_feed_is_switched_on_and_off(tmp_path: Path) -> None:
+    told = {"updated": 0.0, "sites": {"alpha": {"drain": True}}}
+    async with running(tmp_path) as agent:
+        (tmp_path / "feed.json").write_text(msgspec.json.encode({**told, "updated": agent.world.clock.time()}).decode())
+        path = tmp_path / "agent.toml"
+        without = path.read_text()
+        path.write_text(without + '[feed]\nfile = "feed.json"\npoll_s = 0.2\n')
+        found = await reload(agent)
+        assert (found.failed, [one.restart for one in found.changes]) == ([], [False, False])
+        await agent.system.ref("feed").ask(Wake())
+        (mode,) = await agent.world.store.read(controls.load)
+        assert (mode.subject, mode.value, mode.author) == ("alpha", "drain", "feed")
+        await agent.world.store.write(lambda tx: alerts.raise_alert(tx, "warning", "feed-stale", "feed", "old"))
+        path.write_text(without)
+        assert (await reload(agent)).failed == []
+        assert "feed" not in agent.system.names()
+        assert await agent.world.store.read(controls.load) == [], "it has no word left"
+        assert await agent.world.store.read(alerts.open_alerts) == []
+        path.write_text(without + '[feed]\nfile = "feed.json"\n')
+        assert (await reload(agent)).failed == []
+        assert "feed" in agent.system.names()
+
+
+FAR = """
+[hosts.far]
+address = "127.0.0.1"
+port = 1
+[sites.far.storage]
+kind = "sftp"
+host = "far"
+root = "/far"
+"""
+
+
+async def test_a_host_that_changes_is_reached_anew_by_all_who_go_over_it(tmp_path: Path) -> None:
+    async with running(tmp_path, more=FAR) as agent:
+        world = agent.world
+        channel, element, transfer = world.hosts.ssh("far"), world.storages["far"], agent.system.instance("transfer")
+        other = world.storages["alpha"]
+        change(agent, "port = 1\n", "port = 2\n")
+        answer = await reload(agent)
+        assert (lines(answer), answer.failed) == ([("hosts.far.port", "1", "2", False)], [])
+        assert world.hosts.ssh("far") is not channel
+        assert world.storages["far"] is not element
+        assert agent.system.instance("transfer") is not transfer
+        assert world.storages["alpha"] is other, "nobody else is touched"
+        assert "Port=2" in " ".join(world.hosts.openssh("far"))
+        assert lines(await reload(agent)) == []

@@ -12,22 +12,10 @@ from domain import jobspec
 from storage import laws, schema
 from storage.merges import Input
 from tests.integration import agent as whole
-from tests.integration.agent import Agent, running, workflow
+from tests.integration.agent import Agent, beta, running, workflow
 from tests.real.webdav import Webdav
 
-BETA = """
-[sites.beta.storage]
-kind = "posix"
-root = "beta/storage"
-
-[sites.beta.targets.beta-local]
-kind = "local"
-directory = "beta/batch"
-limits = { processing = 0, merge = 1 }
-hold_failure_s = 0
-idle_s = 0.5
-poll_s = 0.05
-"""
+BETA = beta(limits={"processing": 0, "merge": 1})
 ALPHA = '[sites.alpha.storage]\nkind = "posix"\nroot = "alpha/storage"\n'
 
 

@@ -92,7 +92,8 @@ def free_ports(count: int) -> list[int]:
 
 
 class Slurm:
-    """One cluster. `cpus` is what each node claims to have; `accounting` adds slurmdbd on a MariaDB of its own."""
+    """One cluster. `cpus` is what each node claims to have; `accounting` adds slurmdbd on a MariaDB of its own; the last node
+    has one GPU (which is /dev/null) and the feature `special`, if that is named."""
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class Slurm:
         min_job_age: int = 300,
         slurmd_timeout: int = 30,
         scheduler: str = "sched_min_interval=50000",
+        special: str = "",
     ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.root.chmod(0o755)
@@ -127,6 +129,9 @@ class Slurm:
                 for name, port in zip(self.nodes, ports[3:], strict=True)
             ),
         }
+        if special:
+            self._values["nodes"] = f"GresTypes=gpu\n{self._values['nodes']} Gres=gpu:1 Feature={special}"
+            (self.root / "gres.conf").write_text(f"NodeName={self.nodes[-1]} Name=gpu File=/dev/null\n")
 
     # what a client needs
 

@@ -16,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 
-from config.site_settings import Plugin, Site, Target
+from config.settings import Agent, Settings
+from config.site_settings import Host, Plugin, Site, Target
 from domain.archive import Kind as Keeping
 from domain.controls import Control, Kind, Scope
 from domain.escalation import Need
@@ -29,6 +30,7 @@ from storage import (
     alerts,
     archives,
     braking,
+    configured,
     controls,
     jobs,
     learning,
@@ -38,6 +40,7 @@ from storage import (
     nodes,
     offers,
     outbox,
+    overrides,
     revisions,
     rulebook,
     thresholds,
@@ -48,10 +51,18 @@ from storage.archives import Volume
 from storage.leaving import Leaving
 from storage.migrate import revisions as all_revisions
 from storage.nodes import Excluded
+from storage.overrides import Override
 from storage.schema import AGENT
 from storage.store import Store
 from storage.thresholds import Change
 from tests.unit.storage.conftest import Campaign, HandClock, make_spec
+
+A_BATCH = Target(kind="slurm", options={"host": "gate"})
+SETTINGS = Settings(
+    agent=Agent(name="then"),
+    hosts={"gate": Host(address="gate.example.org")},
+    sites={"A": Site(storage=Plugin(kind="posix"), targets={"A.batch": A_BATCH})},
+)
 
 HERE = Path(__file__).parent
 Rows = dict[str, list[dict[str, Any]]]
@@ -87,6 +98,8 @@ async def fill(store: Store, clock: HandClock) -> None:
     await store.write(lambda tx: controls.put(tx, held))
     await store.write(lambda tx: thresholds.book(tx, [Change("A.batch", JobType.PROCESSING, 10, 12, 10)]))
     await change(store, clock, work.workflow_id)
+    await store.write(lambda tx: configured.remember(tx, SETTINGS))
+    await store.write(lambda tx: overrides.put(tx, Override("A.batch", "merge", 3, "ann", "a downtime", clock.now)))
     await store.write(lambda tx: offers.put(tx, {"A": SiteWord(slots=400, releases=["r7"])}))
     await store.write(lambda tx: outbox.put(tx, "main", "acquire", "acquire-1", "{}"))
     await store.write(lambda tx: alerts.raise_alert(tx, "warning", "disk", "state", "87 % full"))

@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 
 from actors.feed import Feed
-from actors.messages import ControlsChanged, LiftControl, Revised, ReviseWorkflow, SetControl, Wake
+from actors.messages import (
+    ControlsChanged,
+    LiftControl,
+    LimitSet,
+    Revised,
+    ReviseWorkflow,
+    SetControl,
+    SetLimit,
+    Wake,
+)
 from actors.queue import Queue
 from actors.reviser import Reviser
 from actors.steward import Steward
@@ -98,6 +107,12 @@ class Place:
 
     async def mode(self, value: str, **more: Any) -> list[str]:
         return await self.say("site", "alps", kind="mode", value=value, **more)
+
+    async def limit(self, value: int | None = None, limit: str = "processing", **more: Any) -> LimitSet:
+        order = SetLimit(target="alps-batch", limit=limit, value=value, who="ann", reason="a look", **more)
+        answer: LimitSet = await self.ref("steward").ask(order)
+        await self.look()
+        return answer
 
     async def lift(self, scope: str, *subjects: str, kind: str = "hold") -> list[str]:
         answer: ControlsChanged = await self.ref("steward").ask(

@@ -111,6 +111,35 @@ async def test_a_sole_holder_is_waited_for(ward: Ward) -> None:
         assert await ward.states([job]) == {"cooloff": 1}
 
 
+BERN_FOR_HIGGS = {**SITES, "bern": {**SITES["bern"], "groups": ["higgs"]}}
+
+
+@pytest.mark.feature("PA-409", "PA-210")
+async def test_a_site_that_is_meant_for_others_is_no_other_site(ward: Ward) -> None:
+    """By the queue's own judgement: else the job would be queued at once and wait for nothing."""
+    async with ward.life(sites=BERN_FOR_HIGGS):
+        (job,) = await ward.add(count=1)
+        await ward.fail([job], x.STAGE_OUT)
+        assert await ward.states([job]) == {"cooloff": 1}
+        (meant,) = await ward.add("meant", count=1, group="higgs", sites=["alps", "bern"])
+        first = (await ward.load([meant]))[0].site
+        await ward.fail([meant], x.STAGE_OUT)
+        (after,) = await ward.load([meant])
+        assert (after.state, {first, after.site}) == (J.RELEASED, {"alps", "bern"})
+
+
+@pytest.mark.feature("PA-409", "PA-210")
+async def test_a_workflow_that_may_be_at_one_site_goes_to_no_other(ward: Ward) -> None:
+    async with ward.life():
+        one, other = await ward.add(count=2, max_sites=1)
+        here = {job.site for job in await ward.load([one, other])}
+        assert len(here) == 1
+        await ward.fail([one], x.STAGE_OUT)
+        assert await ward.states([one, other]) == {"cooloff": 1, "released": 1}
+        await ward.fail([other], x.STAGE_OUT)
+        assert {job.site for job in await ward.load([other])} == set(SITES) - here, "nothing is left there: it may move"
+
+
 @pytest.mark.feature("PA-321")
 async def test_fast_failures_exclude_a_node_and_many_such_nodes_stop_the_target(ward: Ward) -> None:
     async with ward.life(sites=ROOMY):

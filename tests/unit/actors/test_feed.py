@@ -126,6 +126,18 @@ async def test_a_stale_feed_keeps_its_last_word_with_a_warning(told: Told, fault
         assert "feed-stale" not in await place.alerts()
 
 
+async def test_an_answer_that_is_stale_when_it_is_first_seen_changes_nothing(told: Told) -> None:
+    told.write()
+    async with told.place.life(THREE, feed=told.table):
+        await told.says(alps={"state": "down"})
+    told.place.clock.now += 5 * HOUR
+    told.write(age_s=2.5 * HOUR, alps={}, bern={"state": "down"})
+    async with told.place.life(THREE, feed=told.table):
+        await told.look()
+        assert await told.modes() == {"alps": "down"}
+        assert "feed-stale" in await told.place.alerts()
+
+
 async def test_more_than_half_down_at_once_waits_for_a_person(told: Told) -> None:
     place, down = told.place, {"state": "down"}
     told.write()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain.job import JobType
-from storage import attempts, thresholds
+from storage import attempts, thresholds, workflows
 from storage.attempts import Failure, Seen
 from storage.sites import limits as limits_of
 from tests.unit.actors.ruling import SITES, J, Place
@@ -95,3 +95,20 @@ async def test_a_dynamic_threshold_follows_what_the_target_swallows(place: Place
         assert limits_of(target, grown["alps-batch"]).jobs[JobType.PROCESSING] == 10, (
             "what grew counts only while it may"
         )
+
+
+@pytest.mark.feature("PA-203")
+async def test_a_workflow_that_is_held_while_the_queue_looks_is_given_nothing(place: Place, monkeypatch) -> None:
+    async with place.life():
+        store, read = place.world.store, place.world.store.read
+
+        async def and_then_held(query):
+            found = await read(query)
+            if type(found) is tuple and len(found) == 3 and found[1]:  # what the queue knows as it begins to choose
+                monkeypatch.undo()
+                await store.write(lambda tx: workflows.hold(tx, "late", hold=True, reason="stop", dry_run=False))
+            return found
+
+        monkeypatch.setattr(store, "read", and_then_held)
+        assert await place.states(await place.add("late", count=2)) == {"queued": 2}
+        assert store.read == read, "it was held in between"

@@ -73,6 +73,13 @@ BETA = '[sites.beta.storage]\nkind = "posix"\n[sites.beta.targets.new]\nkind = "
         (changed(('name = "a"', 'name = "a"\nlog_level = "debug"')), {"log_level": "debug"}),
         (changed(more="[queue]\nlease_s = 9.0\n"), {"actors": names("queue", "steward", "reviser")}),
         (changed(more="[tracker]\nlost_s = 9.0\n"), {"targets": names("batch", "other")}),
+        (changed(("h.example.org", "i.example.org")), {"targets": names("batch"), "batches": names("batch")}),
+        (changed(more='[hosts.local]\ncommands_at_once = 2\n'),
+         {"targets": names("other"), "batches": names("other"), "storages": names("alps"),
+          "actors": names("transfer", "cleanup")}),
+        (changed(more='[feed]\nfile = "feed.json"\n'), {"actors": names("feed", "steward")}),
+        (changed(more='[[prodmgr]]\nname = "three"\nurl = "http://three"\ntoken_env = "T"\n'),
+         {"managers": names("three"), "actors": names("allocation.three")}),
         (changed(('url = "http://two"', 'url = "http://two"\nlow = 5')),
          {"managers": names("two"), "actors": names("allocation.two")}),
     ],
@@ -89,9 +96,7 @@ def test_only_what_is_concerned_is_made_anew(wanted: Settings, expected: dict[st
     [
         (changed(('name = "a"', 'name = "b"')), ["agent.name"]),
         (changed(more="[admin]\nport = 1\n"), ["admin.port"]),
-        (changed(("h.example.org", "i.example.org")), ["hosts.h.address"]),
         (changed(('url = "http://two"', 'url = "http://three"')), ["prodmgr[1].url"]),
-        (changed(('name = "two"', 'name = "three"')), ["prodmgr[1].name"]),
         (changed(('kind = "slurm"', 'kind = "htcondor"')), ["sites.alps.targets.batch.kind"]),
         (changed(('[hosts.h]\naddress = "h.example.org"\n', ""), ('host = "h"\n', "")), ["hosts.h.address"]),
         (changed(more='[actors.mine]\ntype = "m:C"\nunder = "watch"\n'), ["actors.mine.type", "actors.mine.under"]),
@@ -121,3 +126,27 @@ def test_hosts_come_live_and_the_order_of_prodmgrs_says_nothing() -> None:
     turned = settings(BEFORE[:first] + BEFORE[second:end] + BEFORE[first:second] + BEFORE[end:])
     assert compared(settings(), turned) == []
     assert renewal(settings(), live(settings(), turned)) == NOTHING
+
+
+def test_who_works_over_a_host_that_changes_is_made_anew() -> None:
+    """Directly, through another one, or in a table of its own for what is below it."""
+    jump = ('address = "h.example.org"', 'address = "h.example.org"\njump = "gate"')
+    gate = '[hosts.gate]\naddress = "{}"\n[sites.bern.storage]\nkind = "sftp"\nhost = "gate"\n'
+    pilot = (
+        '[sites.bern.targets.pilots]\nkind = "pilot"\n[sites.bern.targets.pilots.over]\nkind = "slurm"\nhost = "h"\n'
+    )
+    before = changed(jump, more=gate.format("one") + pilot)
+    after = live(before, changed(jump, more=gate.format("two") + pilot))
+    found = renewal(before, after)
+    assert (found.batches, found.storages) == (names("batch", "pilots"), names("bern"))
+    assert (found.targets, found.actors) == (names("batch", "pilots"), names("transfer", "cleanup"))
+
+
+def test_a_prodmgr_that_goes_is_named_beside_one_that_comes() -> None:
+    before = settings()
+    wanted = changed(('name = "one"\nurl = "http://one"', 'name = "new"\nurl = "http://new"'))
+    found = {change.key: (change.before, change.after, change.restart) for change in compared(before, wanted)}
+    assert found["prodmgr[0].name"] == ('"one"', None, True)
+    assert found["prodmgr[2].name"] == (None, '"new"', False)
+    assert not any(key.startswith("prodmgr[1]") for key in found)
+    assert [manager.name for manager in live(before, wanted).prodmgr] == ["one", "two", "new"]

@@ -77,7 +77,7 @@ def fill(tx: Tx):
     jobs.admit(tx, list(range(1, 20)))
     at_target(tx, [1, 2, 3, 4, 5, 6, 14, 15], "ended")
     account(tx, [1, 2, 3, UNMERGED], "/store/unmerged/mc/{}.txt")
-    merges.create_all(tx, owner, "alpha", [list(MERGED_JOBS)], 100)
+    merges.create_all(tx, [merges.Planned(owner, "alpha", 100, list(MERGED_JOBS))])
     jobs.admit(tx, [MERGE_JOB])
     at_target(tx, [MERGE_JOB], "ended")
     account(tx, [MERGE_JOB], "/store/mc/merged.txt", merged=True, events=3000)

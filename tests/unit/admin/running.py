@@ -21,6 +21,7 @@ from actors.messages import (
     KillJobs,
     LettersChanged,
     LiftControl,
+    LimitSet,
     Refused,
     Reload,
     Reloaded,
@@ -31,6 +32,7 @@ from actors.messages import (
     Revised,
     ReviseWorkflow,
     SetControl,
+    SetLimit,
     SettingChange,
     Submitted,
     SubmitWorkflow,
@@ -65,13 +67,20 @@ def answer(message: Any) -> Any:
             return ControlsChanged(subjects=["alpha", "beta"])
         case ReviseWorkflow() | Reload() | RevertNeeds():
             return changed(message)
-        case SetControl() | LiftControl():
-            return ControlsChanged(subjects=message.subjects)
+        case SetControl() | LiftControl() | SetLimit():
+            return ruled(message)
         case ReplayLetters() | DropLetters():
             return LettersChanged(facts=message.facts, mail=message.mail)
         case "crash":
             raise ValueError("a <b>bug</b>")
     return None
+
+
+def ruled(message: SetControl | LiftControl | SetLimit) -> ControlsChanged | LimitSet:
+    """What the steward says."""
+    if isinstance(message, SetLimit):
+        return LimitSet(before=5, after=message.value, configured=5)
+    return ControlsChanged(subjects=message.subjects)
 
 
 def changed(message: ReviseWorkflow | Reload | RevertNeeds) -> Revised | Reloaded | Changed:

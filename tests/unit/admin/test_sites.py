@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from actors.messages import ConfirmFeed, LiftControl, SetControl
+from actors.messages import ConfirmFeed, LiftControl, SetControl, SetLimit
 from domain.controls import Control, Kind, Scope
-from storage import breakers, controls
+from storage import breakers, controls, overrides
+from storage.overrides import Override
 from tests.unit.admin import running
 from tests.unit.admin.running import Agent
 
@@ -62,6 +63,28 @@ async def test_what_is_said_goes_to_the_steward_and_into_the_audit(agent: Agent)
         scope="job", subjects=["17"], kind="hold", who="operator", dry_run=True
     )
     assert [line["verb"] for line in await agent.get("/api/v1/audit")][:2] == ["controls/lift", "controls"]
+
+
+@pytest.mark.feature("PA-206", "OPS-06", "OPS-09")
+async def test_a_limit_that_was_set_is_shown_with_who_and_when(agent: Agent) -> None:
+    body = {"target": "alpha-batch", "limit": "processing", "value": 3, "reason": "<b>flood</b>"}
+    answer = {"before": 5, "after": 3, "configured": 5, "dry_run": False}
+    assert await agent.post("/limits", body) == answer
+    order = agent.probe("steward").messages[-1]
+    assert order == SetLimit(target="alpha-batch", limit="processing", value=3, reason="<b>flood</b>")
+    new = Override("alpha-batch", "processing", 3, "ann", "<b>flood</b>", 1.7e9)
+    await agent.store.write(lambda tx: overrides.put(tx, new))
+    (one,) = await agent.get("/api/v1/limits")
+    assert (one["value"], one["configured"], one["who"], one["since"]) == (3, 5, "ann", 1.7e9)
+    (target,) = (await agent.get("/api/v1/sites"))[0]["targets"]
+    assert (target["said"], target["limits"]["processing"]) == ([one], 3)
+    page = await agent.get("/sites")
+    assert "processing is 3 by the word of ann" in page
+    assert "the configuration says 5" in page
+    assert "<b>flood" not in page
+    await agent.post("/limits", {**body, "default": True}, 400)
+    await agent.post("/limits", {**body, "value": -1}, 400)
+    await agent.post("/limits", body, 401, token=False)
 
 
 @pytest.mark.feature("PA-212", "OPS-06")

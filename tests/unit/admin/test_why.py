@@ -31,7 +31,7 @@ JOBS = {
     8: ("batch-queue", "tracker"),
     9: ("submission-open", "submitter"),
     10: ("to-submit", "submitter"),
-    11: ("paused", "operator"),
+    11: ("no-site", "operator"),
     12: ("killed", "nobody"),
     13: ("no-slot", "queue"),
     14: ("dead-letter", "operator"),
@@ -41,7 +41,7 @@ JOBS = {
     22: ("held", "operator"),
 }
 SUBJECTS = {
-    "zmumu": "paused",
+    "zmumu": "no-site",
     "workflow:held": "held",
     "request:req-7": "held",
     "/store/mc/merged.txt": "transfer-next",

@@ -45,8 +45,15 @@ def test_htcondor_requires_other_machines_and_releases_held_jobs() -> None:
     assert condor.release(["7.0"]) == ["condor_release", "-name", "s", "7.0"]
 
 
-def test_jobs_that_avoid_other_nodes_are_not_handed_over_together() -> None:
-    assert _needs(PLAIN) != _needs(CHOOSY)
+@pytest.mark.feature("PA-310", "PA-321")
+def test_jobs_of_other_needs_are_not_handed_over_together() -> None:
+    others = [
+        CHOOSY,
+        JobDescription(token="gpu", spec={}, gpus=1),
+        JobDescription(token="arm", spec={}, architecture="aarch64"),
+        JobDescription(token="merge", spec={"type": "merge"}),
+    ]
+    assert len({_needs(one) for one in (PLAIN, *others)}) == 5
 
 
 @pytest.mark.feature("PA-321", "PA-409")

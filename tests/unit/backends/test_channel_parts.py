@@ -163,10 +163,27 @@ def test_openssh_is_told_the_same(tmp_path: object) -> None:
 
 
 @pytest.mark.feature("OPS-03")
-def test_hosts_come_while_the_agent_runs_and_none_changes() -> None:
-    hosts = Hosts({"a": Host(address="a.example.org", port=2201)})
+async def test_hosts_come_and_change_while_the_agent_runs() -> None:
+    """A host behind one that changes is reached anew too; the channels of all others stay, and all of them if it will not do."""
+    far, inner = Host(address="far.example.org"), Host(address="inner", jump="a")
+    hosts = Hosts({"a": Host(address="a.example.org", port=2201), "inner": inner, "far": far})
     with pytest.raises(ValueError, match="host 'b' is not configured, expected one of local, a"):
         hosts.openssh("b")
-    hosts.learn({"a": Host(address="elsewhere", port=1), "b": Host(address="b.example.org", port=2202)})
-    assert any("2201" in option for option in hosts.openssh("a"))
+    old = {name: hosts.ssh(name) for name in ("a", "inner", "far")}
+    after = {"a": Host(address="elsewhere", port=2203), "b": Host(address="b.example.org", port=2202), "inner": inner}
+    before = hosts.learn(after)
+    assert any("2203" in option for option in hosts.openssh("a"))
     assert any("2202" in option for option in hosts.openssh("b"))
+    assert {name for name, channel in old.items() if hosts.ssh(name) is channel} == {"far"}
+    await hosts.go_back(before)
+    assert any("2201" in option for option in hosts.openssh("a"))
+    assert {name for name, channel in old.items() if hosts.ssh(name) is channel} == set(old)
+    closed: list[str] = []
+    for name, channel in old.items():
+
+        async def close(name: str = name) -> None:
+            closed.append(name)
+
+        channel.close = close  # type: ignore[method-assign]
+    await hosts.part(hosts.learn(after))
+    assert sorted(closed) == ["a", "inner"]

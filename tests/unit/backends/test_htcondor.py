@@ -1,6 +1,7 @@
 """What HTCondor's commands are given, and what their answers mean; whole runs are in tests/conformance/test_batch.py."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from backends.batch.base import BatchError, BatchState, JobDescription
 from backends.batch.htcondor import CLUSTER, Condor, CondorSettings
 from backends.batch.scheduler import Limits, Parcel, Said, Sent
 from domain.held import HeldAction, judge
+from domain.job import JobType
 
 JOB = JobDescription(token="ab12", spec={}, cores=8, memory_mb=16000, wall_s=100)
 REJECTED = "Submitting job(s).\nERROR: Failed to commit job submission into the queue.\nERROR: at most 4 cores here\n"
@@ -33,6 +35,23 @@ def test_a_submission_names_the_remote_schedd_and_carries_label_needs_and_extra_
     ):
         assert line in lines
     assert lines[-1] == "queue place in ({places})"
+
+
+@pytest.mark.feature("PA-304", "PA-310")
+def test_gpus_architecture_and_the_lines_of_its_type_are_asked_for() -> None:
+    one = condor(submit_lines=("a = 1",), submit_lines_for={JobType.MERGE: ("b = 2",), JobType.PROCESSING: ("c = 3",)})
+
+    def lines(kind: str, **needs: Any) -> list[str]:
+        job = JobDescription(token="ab12", spec={"type": kind}, **needs)
+        return one.submission(Parcel("ab12", (job,), "m.ab12", "/x.sh"), "")[1].splitlines()
+
+    wide = lines("processing", gpus=2, architecture="aarch64", avoid_nodes=("n1",))
+    assert "request_gpus = 2" in wide
+    assert 'requirements = (Machine != "n1") && (TARGET.Arch == "aarch64")' in wide
+    assert wide[-3:-1] == ["a = 1", "c = 3"], "the target's own lines come last: HTCondor goes by the last of a name"
+    plain = lines("merge")
+    assert plain[-3:-1] == ["a = 1", "b = 2"]
+    assert not [line for line in plain if line.startswith(("request_gpus", "requirements"))]
 
 
 @pytest.mark.feature("PA-304")

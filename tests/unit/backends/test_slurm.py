@@ -1,11 +1,15 @@
 """What Slurm's commands say, in the texts of 22.05, and what it means."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from backends.batch.base import BatchError, BatchState, JobDescription
 from backends.batch.scheduler import Limits, Parcel, Said
 from backends.batch.slurm import STATES, Slurm, SlurmSettings
 from domain.exit_codes import MEMORY, WALL_TIME
+from domain.job import JobType
 
 CONFIG = Said(0, "MaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/slurmdbd\n")
 PARTITION = Said(
@@ -41,6 +45,29 @@ def test_a_submission_carries_label_needs_and_extra_options() -> None:
     assert "--array={indices}" not in argv
     argv, _ = one.submission(Parcel("prodagent-1", (JOB, JOB), "m.prodagent-1", "/x/y.sh"), "")
     assert argv[-1] == "--array={indices}"
+
+
+@pytest.mark.feature("PA-303", "PA-310")
+def test_gpus_architecture_and_the_lines_of_its_type_are_asked_for() -> None:
+    one = slurm(
+        constraint="avx2",
+        extra=("--licenses=x:1",),
+        extra_for={JobType.MERGE: ("--qos=merge",), JobType.PROCESSING: ("--nice=10",)},
+        architecture_constraint={"aarch64": "grace"},
+    )
+
+    def asked(kind: str, **needs: Any) -> list[str]:
+        job = JobDescription(token="ab12", spec={"type": kind}, **needs)
+        argv, _ = one.submission(Parcel("ab12", (job,), "m.ab12", "/x/ab12.sh"), "")
+        return [word for word in argv if word.startswith(("--gpus", "--constraint", "--licenses", "--qos", "--nice"))]
+
+    assert asked("processing", gpus=2, architecture="aarch64") == [
+        "--constraint=grace", "--gpus=2", "--licenses=x:1", "--nice=10",
+    ]  # fmt: skip
+    assert asked("merge", architecture="x86_64") == ["--constraint=avx2", "--licenses=x:1", "--qos=merge"]
+    assert asked("") == ["--constraint=avx2", "--licenses=x:1"]
+    with pytest.raises(msgspec.ValidationError, match="Invalid enum value 'merging'"):
+        msgspec.convert({"directory": "/x", "extra_for": {"merging": ["--nice"]}}, SlurmSettings)
 
 
 @pytest.mark.feature("PA-310")

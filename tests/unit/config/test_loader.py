@@ -181,3 +181,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, expec
 def test_a_directory_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(tmp_path)
+
+
+def test_paths_that_need_not_be_set_start_at_the_file_too(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    loaded = read(
+        GOOD
+        + '[hosts.h]\nknown_hosts = "keys"\n[feed]\nfile = "feed.json"\n'
+        + '[[prodmgr]]\nname = "p"\nurl = "http://p"\ntoken_file = "token"\n'
+    ).settings
+    (manager,) = loaded.prodmgr
+    found = (loaded.hosts["h"].known_hosts, loaded.feed.file, manager.token_file)
+    assert found == tuple(str(tmp_path / name) for name in ("keys", "feed.json", "token"))

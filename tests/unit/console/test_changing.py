@@ -1,5 +1,6 @@
 """The verbs that change what an agent works by, against one that serves."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,10 +9,14 @@ import pytest
 from msgspec import UNSET
 from typer.testing import Result
 
-from actors.messages import Reload, ReviseWorkflow
+from actors.admin_pages import changing
+from actors.messages import Refused, Reload, Reloaded, ReviseWorkflow, SetLimit
 from domain.revising import Revision
-from services.console import revising
+from services.console import reloading, revising
 from services.console.exits import Exit
+from storage import overrides
+from storage.overrides import Override
+from supervisors import AsyncioActor
 from tests.unit.admin.running import Agent
 from tests.unit.console.test_reading import CONFIG
 
@@ -88,3 +93,82 @@ def test_each_verb_has_an_example_and_a_heading() -> None:
         assert command.callback is not None
         assert "run_agent.py" in (command.callback.__doc__ or "")
         assert f"### workflow {command.callback.__name__}\n" in page
+
+
+@pytest.mark.feature("PA-206", "OPS-06")
+async def test_a_limit_is_set_shown_and_taken_back(agent: Agent, run: Run) -> None:
+    shown = (await run("limit", "alpha-batch", "processing-pending", "3", "--reason", "flood", "--dry-run")).stdout
+    assert "alpha-batch processing_pending would be 3, was 5; the configuration says 5" in shown
+    order = agent.probe("steward").messages[-1]
+    assert order == SetLimit(
+        target="alpha-batch", limit="processing_pending", value=3, reason="flood", who="anna", dry_run=True
+    )
+    await run("limit", "alpha-batch", "cores", "any")
+    assert agent.probe("steward").messages[-1] == SetLimit(target="alpha-batch", limit="cores", who="anna")
+    await run("limit", "alpha-batch", "cores", "default")
+    assert agent.probe("steward").messages[-1].default
+    assert (
+        "expected a whole number, any or default"
+        in (await run("limit", "alpha-batch", "cores", "few", code=Exit.USAGE)).stderr
+    )
+    assert "all limits are those of the configuration" in (await run("limits")).stdout
+    for target in ("alpha-batch", "gone"):
+        new = Override(target, "processing", 3, "ann", "flood", 1.7e9)
+        await agent.store.write(lambda tx, new=new: overrides.put(tx, new))
+    for verb in ("limits", "status"):
+        text = (await run(verb)).stdout
+        assert all(word in text for word in ("flood", "ann", "no such target"))
+    assert "flood" in (await run("sites")).stdout
+    assert len(json.loads((await run("status", "--json")).stdout)["limits"]) == 2
+
+
+@pytest.mark.feature("OPS-03", "OPS-06")
+async def test_a_reload_that_takes_long_says_what_it_waits_for(
+    agent: Agent, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is answered with what is under way; the command goes on asking until it is over."""
+    monkeypatch.setattr(changing, "SOON_S", 0.0)
+    monkeypatch.setattr(reloading, "LOOK_S", 0.01)
+    over, world = asyncio.Event(), agent.system.instance("admin").world
+
+    class Slow(AsyncioActor):
+        async def on_receive(self, message: Reload) -> Reloaded:
+            world.doing = "target.alpha-batch ends"
+            await over.wait()
+            world.doing = ""
+            if message.dry_run:
+                raise Refused("agent.toml: agent.name: got nothing")
+            return Reloaded(changes=[], leaving=["old"], failed=[])
+
+    await agent.system.replace("reloader", Slow)
+    async with asyncio.timeout(60):
+        command = asyncio.create_task(run("reload"))
+        while not world.doing:
+            await asyncio.sleep(0)
+        state = await agent.get("/api/v1/reload")
+        assert (state["under_way"], state["done"], state["since"] > 0) == ("target.alpha-batch ends", None, True)
+        again = await agent.post("/reload", {}, 409)
+        assert "a reload is under way: target.alpha-batch ends" in again["error"]["text"]
+        over.set()
+        told = await command
+        assert "old leaves the configuration" in told.stdout
+        assert "under way: " in told.stderr
+        assert (await agent.get("/api/v1/reload"))["done"]["leaving"] == ["old"]
+        over.clear()
+        refused = asyncio.create_task(run("reload", "--dry-run", code=Exit.FAILED))
+        while not world.doing:
+            await asyncio.sleep(0)
+        first = await agent.post("/reload", {}, 409)
+        assert "under way" in first["error"]["text"]
+        over.set()
+        assert "agent.toml: agent.name: got nothing" in (await refused).stderr
+
+
+@pytest.mark.feature("OPS-03", "OPS-06")
+async def test_a_reload_that_takes_long_is_answered_at_once(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changing, "SOON_S", 0.0)
+    answer = await agent.post("/reload", {}, 202)
+    assert answer["under_way"] == "waits for its turn"
+    while not (answer := await agent.get("/api/v1/reload"))["done"]:
+        assert answer["under_way"]
+    assert answer["done"]["leaving"] == ["old"]

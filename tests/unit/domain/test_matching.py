@@ -75,8 +75,9 @@ def test_the_emptiest_allowed_place_is_taken_and_the_better_one_more_often():
     queue = [Candidate(n, P, frozenset(), None) for n in range(1, 6)]
     assert by_target(match(queue, free)) == {"b": [1, 2, 4], "a": [3]}
     assert match(queue[:1], free) == {Choice("b", "a"): [1]}
-    pinned = [Candidate(1, P, frozenset("B"), "A")]
+    pinned = [Candidate(1, P, frozenset(), "A")]
     assert match(pinned, free) == {Choice("a", ""): [1]}
+    assert match([pinned[0]._replace(sites=frozenset("B"))], free) == {}, "it may not run where its input lies"
     even = [Place("a", "A", {P: 90}, score=0.2), Place("b", "B", {P: 90}, score=0.4)]
     many = [Candidate(n, P, frozenset(), None) for n in range(1, 61)]
     shares = {target: len(ids) for target, ids in by_target(match(many, even)).items()}

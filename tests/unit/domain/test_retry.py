@@ -259,6 +259,22 @@ def test_the_reason_of_a_refusal_is_kept_within_what_a_job_can_hold():
     assert verdict.reason.endswith("let it ask for less")
 
 
+@pytest.mark.feature("PA-310", "PA-401", "PA-403")
+def test_what_is_refused_for_good_is_tried_again_and_then_waits_for_a_person_who_reads_why():
+    said = Tried(x.SUBMIT_REFUSED, classify(x.SUBMIT_REFUSED), "a", text="Invalid qos specification", target="slurm")
+    first = judge([said], JobType.MERGE, POLICY, 1.0)
+    assert isinstance(first, Again)
+    assert "slurm says: Invalid qos specification" in first.reason
+    for times in (5, 6):
+        last = judge([said] * times, JobType.MERGE, POLICY, 1.0)
+        assert isinstance(last, Pause)
+        assert last.reason.endswith("slurm says: Invalid qos specification; mend what it names, then `retry`")
+    site = Tried(x.STAGE_OUT, classify(x.STAGE_OUT), "a")
+    assert isinstance(judge([said] * 5 + [site] * 4, JobType.MERGE, POLICY, 1.0), Again), "refusals used none of it"
+    assert isinstance(judge([site] * 4 + [said], JobType.MERGE, POLICY, 1.0), Again)
+    assert isinstance(judge([said] * 5 + [site] * 5, JobType.MERGE, POLICY, 1.0), GiveUp)
+
+
 def broken(_: Failed) -> float:
     raise OSError("no such table")
 

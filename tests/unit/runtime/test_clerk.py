@@ -121,7 +121,7 @@ def test_a_command_without_end_is_killed_and_called_late(site: SiteSpool) -> Non
     assert answer["answers"][0]["late"]
 
 
-@pytest.mark.feature("PA-317")
+@pytest.mark.feature("PA-301")
 def test_reports_come_in_portions(site: SiteSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clerk, "FETCH_BYTES", 10)
     for token in ("a", "b", "c"):

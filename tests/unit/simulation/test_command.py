@@ -80,6 +80,13 @@ def test_bad_input_is_refused(scenario: Path, tmp_path: Path) -> None:
     wrong = simulate(scenario, "--kill", "soon")
     assert wrong.exit_code == 2
     assert "expected LIFE:STEP" in wrong.output
+    for picture, expected in (
+        (tmp_path / "absent" / "x.png", "a directory that is there"),
+        (tmp_path / "x.docx", "x.png, .svg"),
+    ):
+        nowhere = simulate(scenario, "--plot", str(picture))
+        assert nowhere.exit_code == 2
+        assert expected in nowhere.output.replace("\n", " ")
     scenario.write_text(toml(world(TINY, pase="1 h")))
     refused = simulate(scenario)
     assert refused.exit_code == 78

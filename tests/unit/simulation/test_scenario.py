@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from config.faults import Faults
-from services.simulation.scenario import NEEDS, load, read, seconds
+from domain.spans import seconds
+from services.simulation.scenario import NEEDS, load, read
 from services.simulation.settings import agent_settings
 from tests.unit.simulation.worlds import world
 
@@ -41,7 +42,12 @@ def test_there_are_examples() -> None:
     ("changes", "expected"),
     [
         ({"duraton": "3 d"}, "w.toml: duraton: got an unknown key, expected a known key; did you mean 'duration'?"),
-        ({"pace": "5"}, "pace: got '5', expected text: a time such as"),
+        ({"pace": "5"}, "pace: got '5', expected text: a time above 0 such as"),
+        ({"pace": "0 s"}, "pace: got '0 s', expected text: a time above 0 such as"),
+        (
+            {"happens": [{"what": "agent-kills", "every": "0.0 h"}]},
+            "happens[0].every: got '0.0 h', expected text: a time above 0",
+        ),
         ({"happens": [{"what": "site-dwon", "site": "a", "for": "1 d"}]}, "did you mean 'site-down'?"),
         ({"happens": [{"what": "site-down", "site": "A", "for": "1 d"}]}, "happens[0].site: got 'A'"),
         ({"happens": [{"what": "site-down", "site": "a"}]}, "site-down needs site, for; there is no for"),

@@ -237,7 +237,7 @@ class Campaign:
 
     async def merge(self, *, flush: bool = True) -> list[int]:
         bins = [
-            (owner, site, members)
+            merges.Planned(owner, site, 100, members)
             for owner, site, _ in await self.read(merges.gatherings)
             for members in plan(
                 await self.read(lambda c, o=owner, s=site: merges.waiting(c, o, s, 10_000)),
@@ -246,10 +246,7 @@ class Campaign:
                 flush=flush,
             )
         ]
-        made = [
-            await self.write(lambda tx, b=one: merges.create_all(tx, b[0], b[1], [b[2]], priority=100)) for one in bins
-        ]
-        return [identity for ids in made for identity in ids]
+        return [identity for one in bins for identity in await self.write(lambda tx, b=one: merges.create_all(tx, [b]))]
 
     async def catalogue(self) -> list[int]:
         waiting = list(await self.files("registered"))

@@ -104,9 +104,9 @@ async def merging(campaign):
 async def test_a_file_is_taken_by_one_merge(campaign):
     await campaign.process()
     members = list(await campaign.files())
-    await campaign.write(lambda tx: merges.create_all(tx, 1, "A", [members[:3]], 100))
+    await campaign.write(lambda tx: merges.create_all(tx, [merges.Planned(1, "A", 100, members[:3])]))
     with pytest.raises(Exception, match=r"no longer in a state|UNIQUE") as caught:
-        await campaign.write(lambda tx: merges.create_all(tx, 1, "A", [members[2:5]], 100))
+        await campaign.write(lambda tx: merges.create_all(tx, [merges.Planned(1, "A", 100, members[2:5])]))
     assert isinstance(caught.value, StaleState | sa.exc.IntegrityError)
     assert await campaign.breaches() == []
     assert len(await campaign.ids(JobState.NEW, kind=JobType.MERGE)) == 1

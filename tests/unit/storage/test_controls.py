@@ -110,7 +110,7 @@ async def test_an_outage_opens_the_breaker_and_enters_the_record_once(campaign: 
 async def test_submissions_without_an_answer(campaign: Campaign, clock: HandClock) -> None:
     for _ in range(4):
         await campaign.write(lambda tx: breakers.no_answer(tx, "A.batch", "no route"))
-    await campaign.write(lambda tx: breakers.an_answer(tx, "A.batch", 7))
+    await campaign.write(lambda tx: breakers.answers(tx, {"A.batch": 7}))
     assert (await campaign.read(breakers.load))[TARGET].errors == 0
     for _ in range(5):
         await campaign.write(lambda tx: breakers.no_answer(tx, "A.batch", "no route"))

@@ -174,14 +174,17 @@ async def test_a_broken_workflow_stops_and_probes_before_it_goes_on(campaign: Ca
 
 
 @pytest.mark.feature("PA-408")
-async def test_what_many_jobs_needed_is_given_to_all_and_taken_back(campaign: Campaign) -> None:
+@pytest.mark.parametrize(("percent", "jobs"), [(5.0, 3), (50.0, 5)], ids=["at least three", "half of ten"])
+async def test_what_many_jobs_needed_is_given_to_all_and_taken_back(
+    campaign: Campaign, percent: float, jobs: int
+) -> None:
     await campaign.at_target(10)
     owner = campaign.workflow_id
-    for amount in (3000, 4500, 3000):
+    for amount in (3000, 4500, 3000, 9000, 4500)[:jobs]:
         assert await campaign.read(learning.in_force) == {}
         need = Need(amount, 100)
         await campaign.write(
-            lambda tx, n=need: learning.note(tx, owner, JobType.PROCESSING, Action.MORE_MEMORY, n, 5.0)
+            lambda tx, n=need: learning.note(tx, owner, JobType.PROCESSING, Action.MORE_MEMORY, n, percent)
         )
     assert await campaign.read(learning.in_force) == {(owner, "processing"): {"memory_mb": 3000}}
     assert await campaign.write(lambda tx: learning.forget(tx, campaign.spec.name)) == 1

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from storage import laws, migrate, schema
 from storage.engines.sqlite import connect
+from storage.errors import StoreError
 from storage.migrate import revisions
 from storage.schema import AGENT
 from storage.store import Store
@@ -105,6 +106,23 @@ async def test_an_earlier_store_is_migrated_with_its_data(empty: Callable[[], st
         assert [breach for breach in await more.breaches() if breach.law != "limbo"] == []
     finally:
         await store.close()
+
+
+@pytest.mark.feature("REL-05", "PA-023")
+async def test_a_store_is_kept_as_it_was_before_its_schema_changes(tmp_path: Path) -> None:
+    url, rows = f"sqlite:///{tmp_path}/agent.db", recorded("0009")
+    at(url, "0009", rows)
+    kept = f"agent.db.before-{revisions(AGENT)[-1]}-from-0009"
+    (tmp_path / kept).mkdir()
+    with pytest.raises(StoreError, match=r"store .*agent\.db: its schema would change, .* expected room for \d+ bytes"):
+        await Store.open(url, clock=HandClock())
+    assert look(url)["version_agent"] == [{"version_num": "0009"}], "without a copy nothing changes"
+    (tmp_path / kept).rmdir()
+    await (await Store.open(url, clock=HandClock())).close()
+    before = look(f"sqlite:///{tmp_path}/{kept}")
+    assert {name: before[name] for name in rows} == rows
+    await (await Store.open(f"sqlite:///{tmp_path}/new.db", clock=HandClock())).close()
+    assert not list(tmp_path.glob("new.db.before*")), "a new store has nothing to keep"
 
 
 class Died(Exception):

@@ -106,6 +106,63 @@ async def test_a_fact_that_cannot_be_written_undoes_its_state(store):
     assert await codes(store) == []
 
 
+def noting(tx, texts):
+    """Note all texts; "bad" cannot be noted, and neither can anything together with it."""
+    if "bad" in texts:
+        raise ValueError(f"bad among {len(texts)}")
+    for text in texts:
+        note(text)(tx)
+    tx.emit(WorkflowsAdded(ids=[len(texts)]))
+    return [f"{text} of {len(texts)}" for text in texts]
+
+
+async def together(store, held, texts):
+    """Write texts together, of which each has a writer of its own; return what came of each."""
+    hold, let_go = held
+    first = await hold()
+    writes = [
+        asyncio.create_task(store.write_together(noting, text, sender=f"clerk.{number}"))
+        for number, text in enumerate(texts)
+    ]
+    writes.append(asyncio.create_task(store.write(note("alone"))))
+    await asyncio.sleep(0)
+    let_go.set()
+    await first
+    return (await asyncio.gather(*writes, return_exceptions=True))[:-1]
+
+
+@pytest.mark.feature("PA-009", "PA-022")
+async def test_parts_of_a_joint_unit_are_run_once_and_each_gets_its_own_result(store, held):
+    before = store.commits
+    assert await together(store, held, ["a", "b", "c"]) == ["a of 3", "b of 3", "c of 3"]
+    assert store.commits == before + 2
+    assert await codes(store) == ["a", "b", "c", "alone"]
+    facts = await store.read(lambda c: c.execute(sa.select(schema.event.c.low, schema.event.c.sender)).all())
+    assert [tuple(fact) for fact in facts] == [(3, "clerk")]
+
+
+@pytest.mark.feature("PA-009")
+async def test_a_part_that_fails_is_undone_alone(store, held):
+    a, bad, c = await together(store, held, ["a", "bad", "c"])
+    assert (a, str(bad), c) == ("a of 1", "bad among 1", "c of 1")
+    assert await codes(store) == ["a", "c", "alone"]
+    senders = await store.read(lambda c: c.execute(sa.select(schema.event.c.sender)).scalars().all())
+    assert list(senders) == ["clerk.0", "clerk.2"]
+
+
+async def test_a_joint_unit_has_a_result_for_each_part(store, held):
+    with pytest.raises(ValueError, match="zip"):
+        await store.write_together(lambda _tx, _parts: [], "a")
+
+
+async def test_parts_that_gather_are_written_when_the_store_is_closed(store):
+    await store.write_together(noting, "a")
+    last = asyncio.create_task(store.write_together(noting, "b"))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await last == "b of 1"
+
+
 async def test_a_cancelled_writer_leaves_nothing_behind(store, held):
     hold, let_go = held
     first = await hold()

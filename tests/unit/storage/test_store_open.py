@@ -14,6 +14,7 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB, TINYINT
 
 from storage import accounts, schema
 from storage.errors import StoreCorrupt, StoreError, StoreForeign, StoreInUse, StoreTooNew
+from storage.migrate import require_current
 from storage.schema import AGENT, Schema
 from storage.store import Store
 
@@ -57,6 +58,37 @@ async def test_a_newer_store_is_refused(url, path):
     content = path.read_bytes()
     await refused(path, StoreTooNew, "the store has schema 9999, this program knows up to .*; install a newer one")
     assert path.read_bytes() == content
+
+
+@pytest.mark.feature("PA-022", "PA-023")
+@pytest.mark.parametrize(
+    ("harm", "lacks"),
+    [
+        ("DROP TABLE adjustment", "table adjustment"),
+        ("ALTER TABLE adjustment DROP COLUMN releases", r"adjustment\.releases"),
+    ],
+    ids=["table", "column"],
+)
+async def test_a_store_that_is_not_what_its_revision_says_is_refused(new_store_url, harm, lacks):
+    where = new_store_url()
+    store = await Store.open(where)
+    await store.write(lambda tx: tx.connection.exec_driver_sql(harm).close())
+    await store.close()
+    with pytest.raises(
+        StoreCorrupt, match=rf"says that it has schema \d+, but lacks {lacks}; restore it from a backup"
+    ):
+        await Store.open(where)
+
+
+@pytest.mark.feature("PA-023")
+@pytest.mark.parametrize(("revision", "match"), [("0001", "older than this program"), ("9999", "install a newer one")])
+async def test_nothing_is_read_from_a_store_of_another_revision(url, path, revision, match):
+    store = await Store.open(url)
+    say = f"UPDATE version_agent SET version_num = '{revision}'"
+    await store.write(lambda tx: tx.connection.exec_driver_sql(say).close())
+    with pytest.raises(StoreError, match=match):
+        await store.read(lambda connection: require_current(connection, AGENT))
+    await store.close()
 
 
 @pytest.mark.feature("PA-022")
