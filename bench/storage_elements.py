@@ -23,7 +23,7 @@ LARGE_BYTES = 256_000_000
 SMALL_BYTES = 100_000
 SMALL_FILES = 100
 TURNS = 3
-AT_ONCE = 100
+AT_ONCE = 125
 """Small files under way at once, as the agent has them (`transfer.max_active` places of 25)."""
 
 

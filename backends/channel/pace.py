@@ -20,26 +20,27 @@ class Hour:
 
     def __init__(self) -> None:
         self.all = 0
-        self._minutes: deque[tuple[float, int]] = deque()
+        self._minutes: deque[tuple[float, float, int]] = deque()
+        """The first and the last call of a minute, and how many: they are forgotten together, an hour after the last."""
 
     def called(self, now: float) -> None:
         """Count a call."""
         self.all += 1
         if self._minutes and now < self._minutes[-1][0] + SLOT_S:
-            minute, count = self._minutes.pop()
-            self._minutes.append((minute, count + 1))
+            first, _, count = self._minutes.pop()
+            self._minutes.append((first, now, count + 1))
         else:
-            self._minutes.append((now, 1))
+            self._minutes.append((now, now, 1))
 
     def calls(self, now: float) -> int:
         """Return how many there were within an hour."""
-        while self._minutes and self._minutes[0][0] + HOUR_S <= now:
+        while self._minutes and self._minutes[0][1] + HOUR_S <= now:
             self._minutes.popleft()
-        return sum(count for _, count in self._minutes)
+        return sum(count for _, _, count in self._minutes)
 
     def next_s(self, now: float) -> float:
         """Return the seconds until the oldest of them are no longer within the hour."""
-        return self._minutes[0][0] + HOUR_S - now if self._minutes else 0.0
+        return min(HOUR_S, self._minutes[0][1] + HOUR_S - now) if self._minutes else 0.0
 
 
 class Pace:
