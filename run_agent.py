@@ -322,8 +322,3 @@ def tell_monitor(system: ActorSystem, level: str, actor: str, text: str) -> None
 def agent() -> running.Agent:
     """What the commands `run` and `simulate` stand on."""
     return running.Agent(run, (WrongActor, Unwired), simulated)
-
-
-def main() -> None:
-    """The program, for an installed one."""
-    running.main(agent)

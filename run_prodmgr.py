@@ -15,14 +15,13 @@ import os
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import Group
+from rich.text import Text
 
 from backends.prodmgr.base import Ledger, ProdMgrError, RequestDetail, RequestInfo
 from backends.prodmgr.http import HttpProdMgr
@@ -31,6 +30,8 @@ from config.faults import Faults
 from config.secret import SecretError, resolve
 from config.workflow_file import load_workflow
 from domain.policy import PolicySettings, RequestVerb
+from services.console import tables
+from services.console.session import paper
 from services.prodmgr.accountant import book_token
 from services.prodmgr.identity import Caller, digest, new_token
 from services.prodmgr.server import Server, serve, write_port
@@ -39,6 +40,9 @@ from storage.errors import StoreAway, StoreError
 from storage.store import Store
 
 T = TypeVar("T")
+
+EVENTS = tuple(f">{name}" for name in Ledger.__struct_fields__)
+AGENTS = ("agent", ">allocations", ">leased", ">merged", ">lost", ">running", ">queued")
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 tokens = typer.Typer(help="Make tokens, with which agents and managers prove who they are.", no_args_is_help=True)
@@ -168,15 +172,9 @@ def request_list(url: Url, token_file: TokenFile, as_json: Json = False) -> None
     if as_json:
         _print_json(found)
         return
-    table = Table(title=f"{len(found)} requests")
-    for heading in ("id", "name", "state", "priority"):
-        table.add_column(heading, overflow="fold")
-    for heading in Ledger.__struct_fields__[:-1]:
-        table.add_column(heading, justify="right")
-    for row in found:
-        numbers = [f"{getattr(row.ledger, name):,}" for name in Ledger.__struct_fields__[:-1]]
-        table.add_row(str(row.id), row.name, row.state.value, str(row.priority), *numbers)
-    Console().print(table)
+    rows = [(row.id, row.name, tables.state(row.state.value), row.priority, *_events(row)[:-1]) for row in found]
+    heads = (">request", "name", "state", ">priority", *EVENTS[:-1])
+    paper().print(tables.table(heads, rows, nothing="no request yet"))
 
 
 @requests.command("show")
@@ -252,32 +250,27 @@ def _show(request: RequestDetail, as_json: bool) -> None:
     if as_json:
         _print_json(request)
         return
-    console = Console()
-    console.print(
-        f"[bold]request {request.id}[/bold] {request.name}: [bold]{request.state.value}[/bold] {request.reason}"
+    head = Text.assemble(
+        (f"request {request.id}", "bold"), f" {request.name}: ", (request.state.value, "bold"), f" {request.reason}"
     )
-    since = datetime.fromtimestamp(request.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    console.print(f"since {since}, made by {request.created_by}, priority {request.priority}")
-    console.print(_ledger_table(request))
-    if request.agents:
-        table = Table(title="agents")
-        for heading in ("agent", "allocations", "leased", "merged", "lost", "running", "queued"):
-            table.add_column(heading, justify="left" if heading == "agent" else "right")
-        for share in request.agents:
-            numbers = (share.allocations, share.leased, share.merged, share.lost, share.progress.running)
-            table.add_row(share.agent, *(f"{number:,}" for number in (*numbers, share.progress.queued)))
-        console.print(table)
-    for note in request.rulings:
-        at = datetime.fromtimestamp(note.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        console.print(f"{at} {note.agent} allocation {note.allocation}: {note.verdict.value}, {note.reason}")
+    since = f"since {tables.clock(request.since)} UTC, made by {request.created_by}, priority {request.priority}"
+    shares = [
+        (share.agent, *map(tables.many, (share.allocations, share.leased, share.merged, share.lost)),
+         *map(tables.many, (share.progress.running, share.progress.queued)))
+        for share in request.agents
+    ]  # fmt: skip
+    notes = [
+        Text(f"{tables.clock(note.at)} {note.agent} allocation {note.allocation}: {note.verdict.value}, {note.reason}")
+        for note in request.rulings
+    ]
+    agents = [Text(""), tables.table(AGENTS, shares)] if shares else []
+    ledger = tables.table(EVENTS, [_events(request)])
+    paper().print(Group(head, Text(since), Text(""), ledger, *agents, Text(""), *notes))
 
 
-def _ledger_table(request: RequestInfo) -> Table:
-    table = Table(title="events")
-    for name in Ledger.__struct_fields__:
-        table.add_column(name, justify="right")
-    table.add_row(*(f"{getattr(request.ledger, name):,}" for name in Ledger.__struct_fields__))
-    return table
+def _events(request: RequestInfo) -> list[str]:
+    """Return where the events of a request are, in the order of EVENTS."""
+    return [tables.many(getattr(request.ledger, name)) for name in Ledger.__struct_fields__]
 
 
 def _print_json(value: object) -> None:

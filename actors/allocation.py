@@ -23,9 +23,10 @@ from config.settings import ProdMgrSettings
 from domain import events as e
 from domain.allocation import AllocationState
 from domain.events import AllocationsDone, JobsReleased
+from domain.job import JobType
 from domain.ranges import Range, intersect, union
 from domain.workflow import WorkflowState
-from storage import alerts, allocations, datasets, jobs, outbox, workflows
+from storage import alerts, allocations, datasets, housing, jobs, outbox, workflows
 from storage.log import Logged
 from storage.outbox import Call
 from storage.revoking import revoke
@@ -262,6 +263,8 @@ class Allocation(Stage):
             if item.request == str(lease.request):
                 if item.state is WorkflowState.ABORTED:
                     raise Refused(f"workflow {item.name} was aborted: {item.reason}")
+                if reason := housing.unhoused(self.world.configured, item.spec, JobType.PROCESSING, None):
+                    raise Refused(f"workflow {item.name}: {reason}")
                 return item.id
         fetched = await self.manager.workflow(lease.request)
         if fetched.spec_checksum != lease.spec_checksum:

@@ -49,7 +49,9 @@ def owners(connection: Connection, order: RetryJobs | KillJobs) -> list[str]:
         item.name for item in known if item.name == order.workflow or (order.request and item.request == order.request)
     ]
     if not named and (order.workflow or order.request):
-        raise Refused(f"no workflow {order.workflow!r}" if order.workflow else f"no request {order.request!r}")
+        raise Refused(
+            f"there is no workflow {order.workflow!r}" if order.workflow else f"there is no request {order.request!r}"
+        )
     return named
 
 
@@ -61,6 +63,6 @@ def matching(connection: Connection, order: RetryJobs | KillJobs, states: tuple[
     if order.jobs:
         named = jobs.load(connection, order.jobs)
         if unknown := sorted(set(order.jobs) - {job.id for job in named}):
-            raise Refused(f"no job {', '.join(map(str, unknown[:10]))}")
+            raise Refused(f"there is no job {', '.join(map(str, unknown[:10]))}")
         found += [job for job in named if job.state in states]
     return found

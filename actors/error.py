@@ -1,8 +1,8 @@
 """Error: decides what follows a failed attempt, and carries out what operators say about jobs and nodes.
 
 Takes: RetryJobs, KillJobs, ExcludeNode, AllowNode, RevertNeeds. Follows: JobsFailed. Writes: JobsRequeued, JobsCooledOff,
-JobsPaused, JobsExhausted, JobsKilled, FilesReturned, WorkflowsPaused. Persists: adjustments of jobs, lessons, strikes
-against nodes, brakes of workflows. Settings: the [errors] table, the workflow's [retry] table.
+JobsPaused, JobsExhausted, JobsKilled, FilesReturned, WorkflowsPaused, JobsReturned, JobsWithdrawn. Persists: adjustments of
+jobs, lessons, strikes against nodes, brakes of workflows. Settings: the [errors] table, the workflow's [retry] table.
 """
 
 import random
@@ -21,14 +21,15 @@ from actors.world import World
 from config.settings import Settings
 from domain import events as e
 from domain.aftermath import Decision, Sight, judge
-from domain.braking import BrakeRules, fault
+from domain.braking import BrakeRules, Suspects, fault
 from domain.escalation import MoreRules, need
 from domain.events import JobsFailed
 from domain.job import JobState
-from domain.matching import Place, suiting
+from domain.matching import Place, narrowed, suiting
 from domain.nodes import NodeRules, strikes
 from domain.retry import ELSEWHERE, Again, GiveUp, Pause, Tried, Verdict
 from domain.rules import UNKNOWN, Action, Blame, Rule
+from domain.siting import Lists
 from storage import (
     accounting,
     adjustments,
@@ -36,6 +37,7 @@ from storage import (
     allocations,
     attempts,
     braking,
+    job_lists,
     jobs,
     learning,
     nodes,
@@ -56,20 +58,21 @@ BAD_NODES = "bad-nodes"
 """Who stops submission to a target because too many of its nodes are excluded, and the code of the alert."""
 EXCLUDED = "node-excluded"
 """Code of the alert about a node that gets no jobs."""
-JUDGE_S = 5.0
-"""Workflows with failures are judged once in this time, in seconds: it adds up all causes of each."""
+BATCH = 1000
+"""Jobs that are taken back in one unit."""
 FEW_NODES = 5
 """A target with fewer nodes than this is never stopped for the share of those that are excluded."""
 
 
 class Look(NamedTuple):
-    """What is known of jobs that failed; all by id. `good`: jobs of each workflow that have succeeded; `picture`: every target as
-    the queue sees it, None where no failure is one that another site may mend."""
+    """What is known of jobs that failed; all by id. `own`: lists of sites of single jobs; `good`: jobs of each workflow that have
+    succeeded; `picture`: every target as the queue sees it, None where no failure is one that another site may mend."""
 
     failed: list[Job]
     known: dict[int, Workflow]
     tried: dict[int, list[Tried]]
     adjusted: dict[int, Adjustment]
+    own: dict[int, Lists]
     lessons: dict[tuple[int, str], dict[str, int]]
     good: dict[int, int]
     picture: Picture | None
@@ -78,6 +81,8 @@ class Look(NamedTuple):
 class Error(Stage):
     emits = (
         e.JobsRequeued,
+        e.JobsReturned,
+        e.JobsWithdrawn,
         e.JobsCooledOff,
         e.JobsPaused,
         e.JobsExhausted,
@@ -99,10 +104,9 @@ class Error(Stage):
         self._nodes = NodeRules(given.fast_s, given.fast_failures, given.fast_within_s, given.exclude_s)
         self._excluded: list[Excluded] | None = None
         self._bad: dict[str, str] = {}
-        self._suspects: set[int] = set()
-        self._judge_at = 0.0
         self._keeping = keeping(world)
         self._brake = BrakeRules(given.brake_first, given.brake_after, given.brake_percent, given.probes)
+        self._suspects = Suspects(given.brake_first)
 
     async def on_start(self) -> None:
         await self.write(lambda tx: rulebook.install(tx, self.settings.rules))
@@ -111,18 +115,15 @@ class Error(Stage):
     async def work(self) -> bool:
         await self._judge_workflows()
         await self._judge_targets()
-        return False
+        return await self._take_back()
 
     async def _judge_workflows(self) -> None:
         """Stop workflows whose payload is broken (PA-407); the queue lets one go on when its probes went well."""
-        now = self.clock.monotonic()
-        if not self._suspects:
+        suspects, wait_s = self._suspects.due(self.clock.monotonic())
+        if wait_s:
+            self.after(wait_s, Wake(), key="judge")
+        if not suspects:
             return
-        if now < self._judge_at:
-            self.after(self._judge_at - now, Wake(), key="judge")
-            return
-        suspects, self._suspects = sorted(self._suspects), set()
-        self._judge_at = now + JUDGE_S
         broken = await self.store.read(lambda c: {one: self._fault(c, one) for one in suspects})
 
         def stop(tx: Tx) -> None:
@@ -132,6 +133,13 @@ class Error(Stage):
 
         if any(broken.values()):
             await self.write(stop)
+
+    async def _take_back(self) -> bool:
+        """Let no more jobs of broken workflows start, also at batch systems that have them; True = there may be more."""
+        found = await self.store.read(lambda c: braking.idle(c, BATCH))
+        if found:
+            await self.write(lambda tx: jobs.withdraw(tx, found, "its workflow is broken"))
+        return len(found) == BATCH
 
     def _fault(self, connection: Connection, workflow_id: int) -> str:
         braked = braking.load(connection).get(workflow_id)
@@ -183,7 +191,7 @@ class Error(Stage):
         decisions = {job: judge(self._sight(job, look), jitter, self._more, self.world.curves) for job in look.failed}
         struck = self._struck(look)
         lasts = ((job, look.tried[job.id][-1]) for job in look.failed if look.tried.get(job.id))
-        self._suspects |= {job.workflow_id for job, last in lasts if last.rule.blame is Blame.PAYLOAD}
+        self._suspects.add(job.workflow_id for job, last in lasts if last.rule.blame is Blame.PAYLOAD)
         return lambda tx: self._settle(tx, look, decisions, struck)
 
     def _sight(self, job: Job, look: Look) -> Sight:
@@ -204,6 +212,7 @@ class Error(Stage):
             return []
         known, held = look.picture.settings.sites, self.world.brakes.held
         candidate = sites.candidate(look.picture, job.id, job.type, look.known[job.workflow_id], job.pinned)
+        candidate = narrowed(candidate, look.own.get(job.id, Lists()))
         return [
             place
             for place in suiting(candidate, look.picture.places)
@@ -364,6 +373,7 @@ def _look(connection: Connection, ids: list[int], settings: Settings, now: float
         known,
         tried,
         adjustments.load(connection, found),
+        job_lists.load(connection, found),
         learning.in_force(connection),
         {owner: braking.succeeded(connection, owner) for owner in {job.workflow_id for job in failed}},
         picture,

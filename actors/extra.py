@@ -1,4 +1,4 @@
-"""Actor types that others bring: found by "module:Class", judged before anything starts (house of [actors])."""
+"""Actor types that others bring: found by "module:Class", judged before anything starts (the [actors.NAME] tables)."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterator

@@ -14,12 +14,13 @@ from actors.messages import Changed, HoldWorkflow, Refused, Submitted, SubmitWor
 from actors.stage import Stage
 from domain import events as e
 from domain import siting
+from domain.controls import Kind, Scope
 from domain.events import AllocationsDone, AllocationsReported, AllocationsRevoked, TransfersCancelled, TransfersSafe
 from domain.job import JobType
 from domain.ranges import Range
 from domain.spec import WorkflowSpec
 from domain.splitting import generated_events
-from storage import allocations, braking, housing, workflows
+from storage import allocations, braking, controls, housing, workflows
 from storage.store import Tx
 from storage.workflows import NameTaken
 
@@ -91,9 +92,12 @@ class Injector(Stage):
     async def _hold(self, order: HoldWorkflow) -> Changed:
         def hold(tx: Tx) -> list[int]:
             moved = workflows.hold(tx, order.workflow, hold=order.hold, reason=order.reason, dry_run=order.dry_run)
-            if not order.hold and not order.dry_run:
+            if order.dry_run:
+                return moved
+            if not order.hold:
                 braking.released(tx, moved, self.world.settings.errors.probes)
-            return moved
+            for_a_time = controls.lift(tx, Scope.WORKFLOW, order.workflow, Kind.HOLD)  # this word is the last one
+            return moved or ([workflows.named(tx.connection, order.workflow)] if for_a_time else [])
 
         try:
             return Changed(ids=await self.write(hold))
@@ -102,6 +106,6 @@ class Injector(Stage):
 
     async def work(self) -> bool:
         await self.write(workflows.settle_own)
-        for identity in await self.write(workflows.complete_finished):
-            self.log.info("workflow %d is complete", identity)
+        for name in await self.write(workflows.complete_finished):
+            self.log.info("workflow %s is complete", name)
         return False

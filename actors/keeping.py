@@ -1,4 +1,4 @@
-"""Keeps what attempts were and said, and removes it when its time is over (PA-414). The hand of report and cleanup.
+"""Keeps what attempts were and said, and removes it when its time is over (PA-414). Used by report and cleanup.
 
 A volume is written before its attempts are booked, and named by the first of them: whoever dies in between writes it again.
 """

@@ -155,6 +155,27 @@ class Reload(_Message, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class PutSite(_Message, frozen=True, kw_only=True):
+    """To the reloader: add a site to those of the file, or, with `replace`, give one that was added other keys; `table`: as it
+    would stand in the file. Answered by `Reloaded`; raises `Refused`."""
+
+    name: str
+    table: dict[str, Any]
+    replace: bool = False
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
+class DropSite(_Message, frozen=True, kw_only=True):
+    """To the reloader: take out a site that was added, at which nothing is left. Answered by `Reloaded`; raises `Refused`."""
+
+    name: str
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
+
+
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
     """One key that differs: `before` and `after` as TOML, None where it is not set; `restart`: it waits for one; `held`: whose
     number counts in its place."""
@@ -224,6 +245,18 @@ class LimitSet(_Message, frozen=True, kw_only=True):
     before: int | None
     after: int | None
     configured: int | None
+
+
+class ListSites(_Message, frozen=True, kw_only=True):
+    """To the steward: these jobs may run only at `sites` (none named: wherever their workflow may) and not at `deny_sites`, beside
+    what their workflow says. Answered by `Changed`; raises `Refused`."""
+
+    jobs: list[int]
+    sites: list[str] = []
+    deny_sites: list[str] = []
+    reason: str = ""
+    who: str = "operator"
+    dry_run: bool = False
 
 
 class ConfirmFeed(_Message, frozen=True, kw_only=True):

@@ -24,9 +24,9 @@ class Opener:
         self._hosts = hosts
         self._offered = {**offered, "hosts": hosts}
 
-    def read(self) -> Loaded:
-        """Read the file as it is now. Raises ConfigError with all that is wrong."""
-        return load(self.loaded.path, settings_of)
+    def read(self, sites: Mapping[str, Any]) -> Loaded:
+        """Read the file as it is now, with the tables of sites beside it. Raises ConfigError with all that is wrong."""
+        return load(self.loaded.path, settings_of, sites=sites)
 
     def know(self, hosts: Mapping[str, Host]) -> Known:
         """Take further hosts on, and other settings of those that are known; return what was known before."""

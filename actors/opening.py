@@ -14,13 +14,14 @@ from actors.opener import Opener
 from actors.world import World
 from backends.batch.base import BatchSystem
 from backends.channel.hosts import Hosts
+from backends.opening import settings_of
 from backends.prodmgr.base import ProdMgr
 from backends.storage_element.base import StorageElement
 from config.faults import Fault
-from config.loader import ConfigError, Loaded
+from config.loader import ConfigError, Loaded, load
 from domain.backoff import Curve
 from runtime.build import build
-from storage import configured
+from storage import added_sites, configured
 from storage.backup import Backups
 from storage.restoring import unsettled
 from storage.sandboxes import Sandboxes
@@ -44,13 +45,13 @@ async def open_world(loaded: Loaded, *, clock: Clock | None = None) -> AsyncIter
     """Yield everything that the actors share. Raises ConfigError, StoreError and its kinds; nothing stays open then."""
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*COLLECT)
-    settings = loaded.settings
     clock = clock or SystemClock()
-    state = Path(settings.agent.state)
+    state = Path(loaded.settings.agent.state)
     async with AsyncExitStack() as stack:
         store = await Store.open(loaded.store_url(), clock=clock)
         stack.push_async_callback(store.close)
-        file = loaded
+        file = await _with_added(store, loaded)
+        settings = file.settings
         for target in await store.write(lambda tx: configured.begin(tx, settings), sender="start"):
             log.warning("target %s is not in the file any more: it gets nothing new and goes when it is empty", target)
         loaded = structs.replace(file, settings=await store.read(lambda c: configured.beside(c, settings)))
@@ -58,7 +59,7 @@ async def open_world(loaded: Loaded, *, clock: Clock | None = None) -> AsyncIter
         restored = await store.read(unsettled)
         hosts = Hosts(loaded.settings.hosts, clock)
         stack.push_async_callback(hosts.close)
-        opener = Opener(file, hosts, {"runtime": build(state / "runtime"), "clock": clock})
+        opener = Opener(file, hosts, {"runtime": _packed(state, loaded), "clock": clock})
         storages = opener.storages(loaded)
         stack.push_async_callback(_close, storages)
         batches = opener.batches(loaded)
@@ -81,6 +82,31 @@ async def open_world(loaded: Loaded, *, clock: Clock | None = None) -> AsyncIter
             restored=restored,
             opener=opener,
         )
+
+
+async def _with_added(store: Store, loaded: Loaded) -> Loaded:
+    """Return the configuration with the sites that operators added; those that the file names by now are the file's."""
+    added = await store.read(added_sites.tables)
+    if not added:
+        return loaded
+    found = load(loaded.path, settings_of, sites=added)
+    if taken := added.keys() - found.added:
+        await store.write(lambda tx: added_sites.drop(tx, taken), sender="start")
+    return found
+
+
+def _packed(state: Path, loaded: Loaded) -> Path:
+    """Build the program that runs on worker nodes; a state directory that cannot be written shows here first."""
+    try:
+        return build(state / "runtime")
+    except OSError as error:
+        fault = Fault(
+            where=str(loaded.path),
+            key="agent.state",
+            got=f"{state} ({error.strerror or error})",
+            expected="a directory that can be made and written",
+        )
+        raise ConfigError([fault]) from None
 
 
 async def _close(backends: Mapping[str, BatchSystem | StorageElement | ProdMgr]) -> None:

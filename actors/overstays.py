@@ -1,4 +1,4 @@
-"""Takes back from one target what it holds, or keeps for too long without progress (PA-314, PA-315). The tracker's hand.
+"""Takes back from one target what it holds, or keeps for too long without progress (PA-314, PA-315). Part of the tracker.
 
 An attempt that is given up is asked for first, and ended at the target before its job may go elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Feels the pulse of what runs at one target: a job without progress is told to people (PA-325). The tracker's hand.
+"""Feels the pulse of what runs at one target: a job without progress is told to people (PA-325). Part of the tracker.
 
 Looks are spread: all running jobs are looked at four times within `tracker.stalled_s`, at most LOOK of them in one call.
 """

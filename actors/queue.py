@@ -8,6 +8,9 @@ follow what a target swallows.
 Settings: the [queue] and [quality] tables, the limits of the targets.
 """
 
+from functools import partial
+from typing import NamedTuple
+
 from actors.brakes import Work
 from actors.messages import Wake
 from actors.stage import Stage
@@ -28,11 +31,23 @@ from domain.events import (
     WorkflowsResumed,
 )
 from domain.job import JobType, rank
-from domain.matching import Candidate, Choice, Place, match, room_for, shunning
+from domain.matching import Candidate, Choice, Place, match, narrowed, room_for, shunning
 from domain.pressure import Backlog, presses, words
 from domain.spec import WorkflowSpec
 from domain.workflow import WorkflowState
-from storage import adjustments, alerts, braking, controls, counters, housing, jobs, sites, thresholds, workflows
+from storage import (
+    adjustments,
+    alerts,
+    braking,
+    controls,
+    counters,
+    housing,
+    job_lists,
+    jobs,
+    sites,
+    thresholds,
+    workflows,
+)
 from storage.braking import Braked
 from storage.engine import Connection
 from storage.heads import Standing
@@ -48,6 +63,16 @@ costs by the number of its parts."""
 
 RECORD_S = 10.0
 """How long the sums over past attempts are good for a choice among targets, in seconds."""
+
+
+class Open(NamedTuple):
+    """Queued jobs of which some may go now: their queue rank, where they are counted, how many may go, and whether that is because
+    their workflow runs probes."""
+
+    rank: int
+    standing: Standing
+    most: int
+    probing: bool
 
 
 class Queue(Stage):
@@ -82,7 +107,7 @@ class Queue(Stage):
         await self._wake()
         released = await self._release()
         await self.write(lambda tx: jobs.take_back(tx, self.world.settings.queue.lease_s))
-        return admitted or released == BATCH
+        return admitted or released >= BATCH
 
     async def _admit(self) -> bool:
         housed, homeless = await self.store.read(self._fresh)
@@ -92,7 +117,7 @@ class Queue(Stage):
         def admit(tx: Tx) -> None:
             jobs.admit(tx, housed)
             for reason, ids in homeless.items():
-                jobs.pause(tx, ids, f"{controls.NO_SITE}{reason}")
+                jobs.pause(tx, ids, f"{housing.NO_SITE}{reason}")
 
         await self.write(admit)
         return any(len(ids) == BATCH for ids in (housed, *homeless.values()))
@@ -132,13 +157,7 @@ class Queue(Stage):
         await self._adapt(picture, now)
         places = [place for place in picture.places if not self.world.brakes.held(Work.SUBMISSION, place.target)]
         open_to = _open_to(standings, known, places, picture, await self._probes(braked))
-        if not open_to:
-            return 0
-        head = await self.store.read(lambda c: jobs.queue_head(c, open_to, BATCH))
-        candidates = _candidates(picture, head, known)
-        away = await self.store.read(lambda c: adjustments.avoiding(c, [job.id for job in head], now))
-        candidates = [shunning(job, away[job.id], places) if job.id in away else job for job in candidates]
-        chosen = match(candidates, places)
+        chosen = await self._choose(open_to, known, places, picture) if open_to else {}
         by_target = {place.target: place for place in places}
 
         def release(tx: Tx) -> int | None:
@@ -154,6 +173,29 @@ class Queue(Stage):
         if released is None:
             self.actor_ref.tell(Wake(), unique=True)
         return released or 0
+
+    async def _choose(
+        self, open_to: list[Open], known: dict[int, Workflow], places: list[Place], picture: Picture
+    ) -> dict[Choice, list[int]]:
+        """Match the first queued jobs with the places. Those that keep away from where there is room, or may not go there, do not
+        keep back others behind them: so many more are looked at."""
+        own = await self.store.read(lambda c: {job.id: job.own for job in job_lists.queued(c)})
+        more = len(own)
+        while True:
+            ranked = [(one.rank, one.standing, one.most + more * (not one.probing)) for one in open_to]
+            head = await self.store.read(partial(jobs.queue_head, ranked=ranked, limit=BATCH + more))
+            candidates = _candidates(picture, head, known)
+            candidates = [narrowed(job, own[job.id]) if job.id in own else job for job in candidates]
+            away = await self.store.read(
+                partial(adjustments.avoiding, job_ids=[job.id for job in head], now=picture.now)
+            )
+            candidates = [shunning(job, away[job.id], places) if job.id in away else job for job in candidates]
+            chosen = match(candidates, places)
+            gone = {identity for ids in chosen.values() for identity in ids}
+            shy = sum(1 for job in candidates if job.avoid and job.id not in gone)
+            if shy <= more - len(own) or more > BATCH:
+                return chosen
+            more = len(own) + 2 * shy
 
     async def _probes(self, braked: dict[int, Braked]) -> dict[int, int]:
         """Return how many jobs may go of each workflow that was braked and runs probes first (PA-407)."""
@@ -218,8 +260,8 @@ def _open_to(
     places: list[Place],
     picture: Picture,
     probes: dict[int, int],
-) -> list[tuple[int, Standing, int]]:
-    """Return of which queued jobs some may go now: their queue rank, where they are counted, and how many may go."""
+) -> list[Open]:
+    """Return of which queued jobs some may go now."""
     found = []
     for standing in standings:
         workflow, kind = known.get(standing.place.workflow_id), JobType(standing.place.type)
@@ -228,10 +270,10 @@ def _open_to(
         if sites.held_request(picture.controls, workflow):
             continue
         room = room_for(sites.candidate(picture, 0, kind, workflow, standing.place.site or None), places)
-        if kind is JobType.PROCESSING:
-            room = min(room, probes.get(workflow.id, room))
-        if room:
-            found.append((rank(kind, workflow.spec.priority), standing, room))
+        probing = kind is JobType.PROCESSING and workflow.id in probes
+        most = min(room, probes[workflow.id]) if probing else room
+        if most:
+            found.append(Open(rank(kind, workflow.spec.priority), standing, most, probing))
     return found
 
 

@@ -9,6 +9,7 @@ jobs and those of deleted small files run again. Settings: tracker.call_deadline
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from actors.brakes import Work
 from actors.stage import Stage
@@ -63,6 +64,7 @@ class Reconcile(Stage):
             if quiet:
                 self._open.discard(target)
                 self.world.brakes.free("restore", target)
+                await self.write(partial(alerts.close_alert, code="restore", subject=target))
         if not self._open:
             await self._settle()
         return False

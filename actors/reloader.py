@@ -4,29 +4,30 @@ The file is checked whole first; a wrong one changes nothing. Then one value of 
 read it at each look; those that keep something of it, and those of a target that changed, are replaced by their supervisors: their
 start is their recovery. Targets, ProdMgrs and a feed that are new get their actors; targets that are gone leave when nothing is
 left there, and are remembered in the store until then. What can change only with a restart is named and left as it is.
-Takes: Reload. Writes: SettingsChanged, targets that leave, alerts. Settings: all of them; events.sweep_s.
+An operator may add sites to those of the file, change and drop them; these are kept in the store (PA-205).
+Takes: Reload, PutSite, DropSite. Writes: SettingsChanged, targets that leave, alerts. Settings: all of them; events.sweep_s.
 """
 
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from actors.messages import Refused, Reload, Reloaded, SettingChange
+from actors.messages import DropSite, PutSite, Refused, Reload, Reloaded, SettingChange
 from actors.opener import Opener
 from actors.renewal import Renewal, renewal
 from actors.stage import Stage
 from actors.world import World
-from config.faults import Faults
+from config.faults import Faults, nearest
 from config.live import live
 from config.loader import Loaded
 from config.secret import SecretError
 from config.settings import Settings
 from config.verbs import Change, compared
 from domain import events as e
-from storage import alerts, configured, leaving, overrides
+from storage import added_sites, alerts, configured, leaving, overrides
 from storage.engine import Connection
 from storage.leaving import Leaving
 from storage.overrides import Override
@@ -55,20 +56,42 @@ class Reloader(Stage):
         """Texts of the open alerts by subject; None: an earlier life may have left some."""
 
     async def on_command(self, message: Any) -> Any:
-        if not isinstance(message, Reload):
+        if not isinstance(message, Reload | PutSite | DropSite):
             return await super().on_command(message)
         self.world.doing = "reads the file"
         try:
-            return await self._reload(message)
+            return await self._reload(message, await self._added(message))
         except (Faults, SecretError) as error:
-            if not message.dry_run:
+            if isinstance(message, Reload) and not message.dry_run:
                 await self._tell(FILE, str(error))
             raise Refused(str(error)) from None
         finally:
             self.world.doing = ""
 
-    async def _reload(self, order: Reload) -> Reloaded:
-        file = self._opener.read()
+    async def _added(self, order: Reload | PutSite | DropSite) -> dict[str, Any]:
+        """Return the tables of the sites beside those of the file, as the order wants them. Raises Refused."""
+        added = await self.store.read(added_sites.tables)
+        if isinstance(order, Reload):
+            return added
+        name, there = order.name, self._opener.loaded
+        if name in there.settings.sites and name not in there.added:
+            raise Refused(f"site {name!r} stands in {there.path}; expected to be changed there, then `reload`")
+        if isinstance(order, PutSite):
+            if name in added and not order.replace:
+                raise Refused(f"site {name!r} is there already; expected a new name, or to replace it")
+            return added | {name: order.table}
+        if name not in added:
+            near = nearest(name, added)
+            raise Refused(f"no site {name!r} was added" + (f"; did you mean {near!r}?" if near else ""))
+        site = there.settings.sites[name]
+        if left := await self.store.read(lambda c: leaving.in_use(c, name, site)):
+            raise Refused(
+                f"site {name!r} is in use: {left}; expected it to be empty: `site drain-processing {name}` first"
+            )
+        return {other: table for other, table in added.items() if other != name}
+
+    async def _reload(self, order: Reload | PutSite | DropSite, added: dict[str, Any]) -> Reloaded:
+        file = self._opener.read(added)
         before = self._opener.loaded.settings
         said = await self.store.read(overrides.load)
         changes = [_change(each, said) for each in compared(before, file.settings)]
@@ -82,7 +105,7 @@ class Reloader(Stage):
         before_hosts = self._opener.know(loaded.settings.hosts)
         try:
             made = self._made(plan, loaded)
-            await self.write(lambda tx: _book(tx, wanted, leave, changes, order.who))
+            await self.write(partial(_book, order=order, file=file, booked=_Booked(wanted, leave, changes)))
         except BaseException:
             await self._opener.forget(before_hosts)
             raise
@@ -255,14 +278,25 @@ async def _replace(system: ActorSystem, spec: ChildSpec | SupervisorSpec) -> Non
         await system.restart(spec.name)
 
 
-def _book(tx: Tx, wanted: Settings, leave: list[Leaving], changes: list[SettingChange], who: str) -> None:
+class _Booked(NamedTuple):
+    """What is in force from now on, who leaves, what changes."""
+
+    wanted: Settings
+    leave: list[Leaving]
+    changes: list[SettingChange]
+
+
+def _book(tx: Tx, order: Reload | PutSite | DropSite, file: Loaded, booked: _Booked) -> None:
     """Write down what changes and who leaves."""
-    leaving.put(tx, leave)
-    configured.remember(tx, wanted)
-    acting = [_line(each) for each in changes if not each.restart]
-    later = [_line(each) for each in changes if each.restart]
-    if changes:
-        tx.emit(e.SettingsChanged(ids=[1], who=who, changes=acting[:TOLD], later=later[:TOLD]))
+    leaving.put(tx, booked.leave)
+    configured.remember(tx, booked.wanted)
+    if isinstance(order, PutSite):
+        added_sites.put(tx, order.name, file.settings.sites[order.name], order.who, order.reason)
+    added_sites.drop(tx, added_sites.load(tx.connection).keys() - file.added)
+    acting = [_line(each) for each in booked.changes if not each.restart]
+    later = [_line(each) for each in booked.changes if each.restart]
+    if booked.changes:
+        tx.emit(e.SettingsChanged(ids=[1], who=order.who, changes=acting[:TOLD], later=later[:TOLD]))
 
 
 def _targets(settings: Settings) -> set[str]:

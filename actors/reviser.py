@@ -78,7 +78,7 @@ class Reviser(Stage):
         known = {flow.name: flow for flow in (await self.store.read(workflows.load)).values()}
         if name not in known:
             near = nearest(name, known)
-            raise Refused(f"no workflow {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+            raise Refused(f"there is no workflow {name!r}" + (f"; did you mean {near!r}?" if near else ""))
         if known[name].state in (WorkflowState.COMPLETED, WorkflowState.ABORTED):
             raise Refused(f"workflow {name!r} is {known[name].state}; expected one that is active or paused")
         return known[name]

@@ -1,18 +1,29 @@
 """Steward: carries out what operators say of who may run where, and ends it when its time is over.
 
 Holds of jobs, workflows, requests, sites, targets and of the whole agent (PA-203), modes of sites (PA-211), trust in a site
-in spite of its record (PA-213), limits of targets (PA-206). A site that is down gives back what waits there: the attempts are
-closed as killed, so that the tracker asks for their end until it has come, and no retry is burnt. Jobs that waited for a site that
-did not exist are looked at anew.
-Takes: SetControl, LiftControl, SetLimit. Woken by: jobs that come back to the queue.
+in spite of its record (PA-213), limits of targets (PA-206), lists of sites for single jobs (PA-205). A site that is down gives
+back what waits there: the attempts are closed as killed, so that the tracker asks for their end until it has come, and no retry is
+burnt. Queued jobs that no site may run any more are parked; parked ones are looked at anew when a site for them is there.
+Takes: SetControl, LiftControl, SetLimit, ListSites. Woken by: jobs that come back to the queue, new versions of workflows.
 Writes: JobsPaused, JobsRequeued, JobsReadmitted, JobsCooledOff, JobsReturned, JobsWithdrawn, WorkflowsPaused, WorkflowsResumed,
 alerts, the audit. Settings: queue.sweep_s, quality.window_s.
 """
 
+from functools import partial
 from typing import Any
 
 from actors.brakes import Work
-from actors.messages import ControlsChanged, LiftControl, LimitSet, Refused, SetControl, SetLimit, Wake
+from actors.messages import (
+    Changed,
+    ControlsChanged,
+    LiftControl,
+    LimitSet,
+    ListSites,
+    Refused,
+    SetControl,
+    SetLimit,
+    Wake,
+)
 from actors.stage import Stage
 from actors.world import World
 from config.faults import nearest
@@ -20,8 +31,9 @@ from config.settings import Settings
 from domain import events as e
 from domain.controls import AGENT, KINDS, Control, Kind, Mode, Scope, about, mode_of
 from domain.feed import AUTHOR
-from domain.job import JobState
-from storage import alerts, braking, breakers, controls, housing, jobs, offers, overrides, workflows
+from domain.job import OVER, JobState
+from domain.siting import Lists
+from storage import alerts, braking, breakers, controls, housing, job_lists, jobs, offers, overrides, workflows
 from storage.engine import Connection
 from storage.overrides import Override
 from storage.store import Tx
@@ -30,6 +42,9 @@ BATCH = 1000
 """Most jobs taken back from a target in one transaction."""
 PRUNE_S = 3600.0
 HOMELESS = "no-site"
+OVERDUE = "its time is over"
+STOOD = "paused"
+"""Value of the hold of a workflow that stood still already: the end of its time lets nothing go on."""
 
 
 class Steward(Stage):
@@ -43,7 +58,7 @@ class Steward(Stage):
         e.WorkflowsPaused,
         e.WorkflowsResumed,
     )
-    woken_by = (e.JobsRequeued, e.JobsReturned)
+    woken_by = (e.JobsRequeued, e.JobsReturned, e.WorkflowRevised)
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -84,6 +99,8 @@ class Steward(Stage):
                 return await self._lift(message)
             case SetLimit():
                 return await self._set_limit(message)
+            case ListSites():
+                return await self._list(message)
         return await super().on_command(message)
 
     async def _set(self, order: SetControl) -> ControlsChanged:
@@ -150,6 +167,24 @@ class Steward(Stage):
             self.hint(stage)
         return answer
 
+    async def _list(self, order: ListSites) -> Changed:
+        """Say where single jobs may run from now on; those that have ended are left alone."""
+        await self._check(Scope.SITE, Kind.HOLD, [*order.sites, *order.deny_sites])
+        await self._check(Scope.JOB, Kind.HOLD, [str(identity) for identity in order.jobs])
+        found = await self.store.read(lambda c: jobs.load(c, order.jobs))
+        ids = [job.id for job in found if job.state not in OVER]
+        own = Lists(frozenset(order.sites), frozenset(order.deny_sites))
+
+        def put(tx: Tx) -> None:
+            job_lists.put(tx, ids, own, order.who, order.reason)
+            alerts.record(tx, order.who, "restrict", f"jobs {ids}"[:2000], f"{own.words}: {order.reason}")
+
+        if ids and not order.dry_run:
+            await self.write(put)
+            self.actor_ref.tell(Wake(), unique=True)
+            self.hint("queue")
+        return Changed(ids=ids)
+
     async def _check(self, scope: Scope, kind: Kind, subjects: list[str]) -> None:
         """Raise Refused for what is not there, with the nearest name."""
         if scope not in KINDS[kind]:
@@ -158,7 +193,7 @@ class Steward(Stage):
         for subject in subjects:
             if subject not in known:
                 near = nearest(subject, known)
-                raise Refused(f"no {scope} {subject!r}" + (f"; did you mean {near!r}?" if near else ""))
+                raise Refused(f"there is no {scope} {subject!r}" + (f"; did you mean {near!r}?" if near else ""))
 
     def _known(self, connection: Connection, scope: Scope, subjects: list[str]) -> list[str]:
         match scope:
@@ -182,11 +217,13 @@ class Steward(Stage):
         more = await self._withdraw(said)
         if await self.store.read(controls.held_jobs):
             await self.write(controls.catch)
-        await self._readmit()
+        more = await self._obey_lists() or more
+        more = await self._house() or more
         if self.clock.monotonic() >= self._prune_at:
             self._prune_at = self.clock.monotonic() + PRUNE_S
             before = self.clock.time() - self.world.settings.quality.window_s
-            await self.write(lambda tx: breakers.prune(tx, before))
+            for prune in (partial(breakers.prune, before=before), controls.prune, job_lists.prune):
+                await self.write(prune)
         return more
 
     async def _expire(self) -> None:
@@ -195,8 +232,8 @@ class Steward(Stage):
 
         def end(tx: Tx) -> None:
             for old in over:
-                _lift(tx, old.scope, old.kind, [old.subject], "its time is over", self.world.settings.errors.probes)
-                alerts.record(tx, self.name, f"lift {old.kind} {old.scope}", old.subject, "its time is over")
+                _lift(tx, old.scope, old.kind, [old.subject], OVERDUE, self.world.settings.errors.probes, over=True)
+                alerts.record(tx, self.name, f"lift {old.kind} {old.scope}", old.subject, OVERDUE)
 
         if over:
             await self.write(end)
@@ -238,30 +275,37 @@ class Steward(Stage):
             self.log.info("%d jobs came back from %s: %s", len(found), target, reason)
         return len(found) == BATCH
 
-    async def _readmit(self) -> None:
-        """Let jobs be looked at anew that waited for a site which is there now; tell of those that go on waiting."""
-        waiting = await self.store.read(controls.homeless)
-        known = await self.store.read(workflows.load) if waiting else {}
-        housed = {
-            identity
-            for identity, owner, kind, pinned in waiting
-            if not housing.unhoused(self.world.settings, known[owner].spec, kind, pinned)
-        }
-        left = [owner for identity, owner, *_ in waiting if identity not in housed]
-        names = ", ".join(sorted({known[owner].name for owner in left}))
-        text = f"{len(left)} jobs of {names} wait for a site with a batch target" if left else ""
-        if not housed and text == self._told:
-            return
+    async def _obey_lists(self) -> bool:
+        """Take back jobs that wait where their own lists do not allow them; True = there are more."""
+        if found := await self.store.read(job_lists.misplaced):
+            await self.write(lambda tx: jobs.withdraw(tx, found[:BATCH], "its own lists of sites"))
+        return len(found) > BATCH
 
-        def readmit(tx: Tx) -> None:
-            controls.readmit(tx, sorted(housed), "a site for them is there now")
+    async def _house(self) -> bool:
+        """Park queued jobs that no site may run any more, let those be looked at anew for which one is there now, tell of those
+        that go on waiting; True = there may be more."""
+        settings = self.world.settings
+        known = await self.store.read(workflows.load)
+        stranded = await self.store.read(lambda c: housing.stranded(c, settings, known, BATCH))
+        for reason, ids in stranded.items():
+            await self.write(partial(jobs.pause, ids=ids, reason=f"{housing.NO_SITE}{reason}"))
+        back, left = await self.store.read(lambda c: housing.rehoused(c, settings, known, BATCH))
+        names = ", ".join(sorted(known[owner].name for owner in left))
+        text = f"{left.total()} jobs of {names} wait for a site with a batch target" if left else ""
+        more = any(len(ids) >= BATCH for ids in (back, *stranded.values()))
+        if not back and text == self._told:
+            return more
+
+        def tell(tx: Tx) -> None:
+            controls.readmit(tx, back, "a site for them is there now")
             if text:
                 alerts.raise_alert(tx, "warning", HOMELESS, "jobs", text)
             else:
                 alerts.close_alert(tx, HOMELESS, "jobs")
 
-        await self.write(readmit)
+        await self.write(tell)
         self._told = text
+        return more
 
 
 def _limit(settings: Settings, order: SetLimit) -> int | None:
@@ -289,22 +333,29 @@ def _put(tx: Tx, said: Control, subjects: list[str]) -> list[str]:
         ids = [int(subject) for subject in subjects]
         return [str(identity) for identity in controls.hold_jobs(tx, ids, said.reason, said.author, said.until)]
     for subject in subjects:
-        controls.put(tx, said._replace(subject=subject))
+        value = said.value
         if said.scope is Scope.WORKFLOW:
-            workflows.hold(tx, subject, hold=True, reason=said.reason or "held by an operator", dry_run=False)
+            before = about(controls.load(tx.connection), said.kind, said.scope, subject)
+            paused = workflows.hold(tx, subject, hold=True, reason=said.reason or "held by an operator", dry_run=False)
+            value = before.value if before else "" if paused else STOOD
+        controls.put(tx, said._replace(subject=subject, value=value))
         if said.kind is Kind.TRUST:
             breakers.close(tx, Scope.SITE, subject)
     return subjects
 
 
-def _lift(tx: Tx, scope: Scope, kind: Kind, subjects: list[str], reason: str, probes: int) -> list[str]:
-    """Take it back of each subject; return those of which it was said. A workflow that was braked runs so many probes first."""
+def _lift(
+    tx: Tx, scope: Scope, kind: Kind, subjects: list[str], reason: str, probes: int, *, over: bool = False
+) -> list[str]:
+    """Take it back of each subject; return those of which it was said. A workflow that was braked runs so many probes first; one
+    that stood still before it was held for a time goes on by a person's word only."""
     if scope is Scope.JOB:
         return [str(identity) for identity in controls.resume_jobs(tx, [int(each) for each in subjects], reason)]
     changed = []
     for subject in subjects:
+        said = about(controls.load(tx.connection), kind, scope, subject)
         there = controls.lift(tx, scope, subject, kind)
-        if scope is Scope.WORKFLOW:
+        if scope is Scope.WORKFLOW and not (over and said and said.value == STOOD):
             resumed = workflows.hold(tx, subject, hold=False, reason=reason, dry_run=False)
             braking.released(tx, resumed, probes)
             there = bool(resumed) or there

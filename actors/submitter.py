@@ -8,6 +8,7 @@ Settings: the target's max_submit, tracker.call_deadline_s.
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from actors import staging
@@ -53,12 +54,13 @@ class Submitter(Stage):
         self._told = True  # an alert of an earlier life may be open
         self._open = False
         self._not_before = 0.0
+        self._portion = math.inf  # most jobs of the next call: half of what was too much for now, twice what was not
 
     async def work(self) -> bool:
         held = self.world.brakes.held(Work.SUBMISSION, self.target)
         if self.clock.monotonic() < self._not_before or (held and not await self._open_ones()):
             return False
-        limit = min(self.settings.max_submit, self.batch.capabilities.max_submit)
+        limit = int(min(self.settings.max_submit, self.batch.capabilities.max_submit, self._portion))
         answered = not self._open
         try:
             if not self._open:
@@ -146,7 +148,8 @@ class Submitter(Stage):
         for_now = [Failure(owner[no.token], NEVER_SUBMITTED, no.reason) for no in refused if no.transient]
         answer = Answer(self.target, accepted, for_good, for_now)
         await self.write_together(told.answered_all, answer, patient=False)  # before a listing tells how they are
-        if for_now:  # the jobs go back to the queue; more of them would fare no better now
+        self._portion = max(1, len(made) // 2) if for_now else 2 * self._portion
+        if for_now:  # the jobs go back to the queue; as many of them would fare no better now
             self.in_doubt = False
             raise BatchError(for_now[0].text, transient=True)
 

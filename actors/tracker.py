@@ -11,6 +11,7 @@ cleanup.job_directories, directory_mb.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from actors.extra import participants
@@ -55,6 +56,7 @@ class Tracker(Stage):
         self._participants = participants(world.settings)
         self._open = False
         self._silent = True  # an alert of an earlier life may be open
+        self._said = ""
         self._heard_at = world.clock.monotonic()
         self._compare_at = 0.0
         self._rests_until = 0.0
@@ -79,7 +81,7 @@ class Tracker(Stage):
                 poll = await self._ask("" if comparing else self.cursor)
             self._heard_at = self.clock.monotonic()
             if self._silent:
-                self._silent = False
+                self._silent, self._said = False, ""
                 await self.write(self._back)
                 self.hint("queue")
             live = await self._observe(poll)
@@ -115,7 +117,8 @@ class Tracker(Stage):
     async def _no_answer(self, error: Exception) -> None:
         self._silent = True
         text = f"target {self.target} does not say how its jobs are: {error or 'no answer in time'}"
-        self.log.warning("%s", text)
+        self.log.log(logging.DEBUG if text == self._said else logging.WARNING, "%s", text)
+        self._said = text
         blind = self.clock.monotonic() - self._heard_at > max(self.world.settings.tracker.silent_s, 3 * self.sweep_s)
 
         def tell(tx: Tx) -> None:

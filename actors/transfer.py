@@ -10,17 +10,18 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from actors.messages import CancelTransfers, Changed, RetryTransfers, Wake
+from actors.progress import LOOK_S, Copy, fence
 from actors.room import Rooms
 from actors.stage import Stage
 from actors.world import World
-from backends.storage_element.base import Checksums, StorageElement, StorageError
+from backends.storage_element.base import Birth, Checksums, Landed, StorageElement, StorageError
 from domain import events as e
 from domain.events import TransfersReady, TransfersWaiting, TransfersWanted
 from domain.transfer import TransferState
@@ -33,6 +34,8 @@ from storage.transfers import Transfer as Task
 SMALL_BYTES = 10_000_000
 SMALL_IN_ONE_PLACE = 25
 """So many files below SMALL_BYTES go in the place of one: they cost round trips, and go together in one run of a mover (TX-10)."""
+OLDER = 10
+"""Of so many earlier tries of a file what they may have left is removed before the next one."""
 PARKED_S = 3600.0
 """A transfer that only a person can mend is looked at again after this, in seconds: perhaps somebody has."""
 
@@ -59,6 +62,8 @@ class Transfer(Stage):
         self._movers: dict[int, asyncio.Task[None]] = {}
         self._active: Counter[str] = Counter()
         self._rooms = Rooms(self)
+        self._watching: asyncio.Task[None] | None = None
+        self._clearing: list[asyncio.Task[None]] = []
         self._scratch = Path(world.settings.agent.state) / "scratch"
         self._stuck: dict[tuple[TransferState, str], int] | None = None
         """How many wait for a person, as the alerts say; None before the first look."""
@@ -72,9 +77,10 @@ class Transfer(Stage):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        for mover in self._movers.values():
-            mover.cancel()
-        await asyncio.gather(*self._movers.values(), return_exceptions=True)
+        tasks = [*self._movers.values(), *self._clearing, *([self._watching] if self._watching else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._rooms.close()
 
     async def on_failure(self, *_: object) -> None:
@@ -90,12 +96,27 @@ class Transfer(Stage):
             await self.write(lambda tx: transfers.offer(tx, [task.id for task in due]))
         ready = [task for task in await self.store.read(self._startable) if task.id not in self._movers]
         await self._begin_tries(self._rooms.admit(ready))
+        self._watch()
         await self._tell()
         await self._rooms.tell()
         wake_at = await self.store.read(transfers.next_wake)
         if wake_at is not None:
             self.after(max(0.0, wake_at - now), Wake(), key="pause")
         return bool(due)
+
+    def _watch(self) -> None:
+        """Have those looked at that are under way for long (TX-10)."""
+        if self._movers:
+            self.after(LOOK_S, Wake(), key="progress")
+        due = self.world.progress.due(self.clock.monotonic())
+        if due and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._watched(due), name="progress of transfers")
+
+    async def _watched(self, copies: Sequence[Copy]) -> None:
+        await self.world.progress.look(copies, self.world.storages, self.clock)
+        if found := [(copy.task, copy.text()) for copy in copies if copy.text()]:
+            with suppress(StoreAway):
+                await self.write(lambda tx: transfers.note(tx, found))
 
     async def _tell(self) -> None:
         """Keep an alert for each destination where transfers wait for a person."""
@@ -154,8 +175,22 @@ class Transfer(Stage):
         for identity in moved:
             if identity in self._movers:
                 self._movers[identity].cancel()
+        if step is transfers.cancel and moved:
+            self._clearing.append(asyncio.create_task(self._cleared(moved), name="clear cancelled transfers"))
         self.actor_ref.tell(Wake(), unique=True)
         return Changed(ids=moved)
+
+    async def _cleared(self, cancelled: list[int]) -> None:
+        """Remove what the tries of cancelled transfers left under their temporary names, if the destination lets us."""
+        await asyncio.gather(*(self._movers[one] for one in cancelled if one in self._movers), return_exceptions=True)
+        for task in await self.store.read(lambda c: transfers.named(c, cancelled)):
+            try:
+                await self._forget(task, task.fence + 1)
+            except StorageError as error:
+                self.log.warning(
+                    "transfer %d is cancelled; %s may keep a part of it: %s", task.id, task.destination, error
+                )
+        self._clearing = [one for one in self._clearing if one is not asyncio.current_task()]
 
     def _startable(self, connection: Connection) -> list[Task]:
         """Return the oldest ready tasks to each destination, as many as there are places for."""
@@ -174,6 +209,7 @@ class Transfer(Stage):
     def _start(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
         self._active[task.destination] += weight(task)
         self._rooms.begun(task)
+        self.world.progress.begun(task, self.clock.monotonic())
         self._movers[task.id] = asyncio.create_task(self._run(task, work), name=f"transfer {task.id}")
 
     async def _run(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
@@ -193,6 +229,7 @@ class Transfer(Stage):
         finally:
             self._active[task.destination] -= weight(task)
             self._rooms.ended(task)
+            self.world.progress.ended(task)
             del self._movers[task.id]
             self.actor_ref.tell(Wake(), unique=True)
 
@@ -200,10 +237,10 @@ class Transfer(Stage):
         """Go on with a try that our own end cut short: adopt what was published whole, else start anew."""
         storage = self._at(task.destination)
         published = task.state is TransferState.LANDED and await storage.size(task.lfn) == task.size
-        if published and await storage.checksums(task.lfn) == Checksums(task.adler32, task.sha256):
+        if published and await storage.checksums(task.lfn) == _birth(task).checksums:
             await self.write(lambda tx: transfers.verified(tx, task, "adopted, read back"))
             return
-        await storage.discard(task.lfn, _fence(task))
+        await storage.discard(task.lfn, fence(task))
         reason = "its mover was ended with the agent or the actor"
         await self.write(lambda tx: transfers.wait(tx, task, tx.now, reason, counted=False))
 
@@ -216,19 +253,37 @@ class Transfer(Stage):
     async def _carry(self, task: Task) -> None:
         """One try: copy, compare, publish, book."""
         source, destination = self._at(task.source), self._at(task.destination)
-        expected = Checksums(task.adler32, task.sha256)
+        birth = _birth(task)
         if await destination.size(task.lfn) is not None:
-            await self._adopt(task, destination, expected)
+            await self._adopt(task, destination, birth.checksums)
             return
-        async with self._at_hand(source, task, expected) as path:
-            landed = await destination.receive(path, task.lfn, _fence(task))
-        if landed.size != task.size or landed.checksums != expected:
-            await destination.discard(task.lfn, _fence(task))
-            raise StorageError(await _blame(source, task, expected), kind="integrity")
+        await self._forget(task, task.fence)
+        async with self._at_hand(source, task, birth.checksums) as path:
+            landed = await self._received(path, task, birth)
         if await self._write(transfers.landed, task):
             await destination.publish(landed, task.lfn)
             await self._write(lambda tx, same: transfers.verified(tx, same, landed.method), task)
             self._rooms.arrived(task)
+
+    async def _forget(self, task: Task, before: int) -> None:
+        """Remove what tries of fences before this one left at the destination: they are over and write no more (TX-07)."""
+        for older in range(max(1, before - OLDER), before):
+            await self._at(task.destination).discard(task.lfn, fence(task._replace(fence=older)))
+
+    async def _received(self, path: Path, task: Task, birth: Birth) -> Landed:
+        """Copy to the destination; raise StorageError that says which end is wrong if other bytes lie there."""
+        source, destination = self._at(task.source), self._at(task.destination)
+        try:
+            landed = await destination.receive(path, task.lfn, fence(task), birth)
+            if Birth(landed.size, landed.checksums) == birth:
+                return landed
+            await destination.discard(task.lfn, fence(task))
+            found = f"{landed.size} bytes with {landed.checksums}"
+        except StorageError as error:
+            if error.kind != "integrity":
+                raise
+            found = str(error)
+        raise StorageError(f"{await _blame(source, task, birth.checksums)}: {found}", kind="integrity")
 
     @asynccontextmanager
     async def _at_hand(self, source: StorageElement, task: Task, expected: Checksums) -> AsyncIterator[Path]:
@@ -240,7 +295,9 @@ class Transfer(Stage):
         self._scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as directory:
             copy = Path(directory) / "file"
-            if await source.fetch(task.lfn, copy) != expected:
+            with self.world.progress.fetching(task, copy):
+                found = await source.fetch(task.lfn, copy)
+            if found != expected:
                 raise StorageError(f"the copy at {task.source} differs from the catalogue", kind="integrity")
             yield copy
 
@@ -298,8 +355,8 @@ def fitting(tasks: Iterable[Task], room: int) -> list[Task]:
     return [task for task, parts in zip(tasks, filled, strict=True) if parts <= room]
 
 
-def _fence(task: Task) -> str:
-    return f"{task.id}.{task.fence}"
+def _birth(task: Task) -> Birth:
+    return Birth(task.size, Checksums(task.adler32, task.sha256))
 
 
 async def _blame(source: StorageElement, task: Task, expected: Checksums) -> str:

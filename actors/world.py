@@ -10,6 +10,7 @@ from pykka import ActorDeadError
 from actors.brakes import Brakes
 from actors.messages import Wake
 from actors.opener import Opener
+from actors.progress import Progress
 from backends.batch.base import BatchSystem
 from backends.channel.hosts import Hosts
 from backends.prodmgr.base import ProdMgr
@@ -45,6 +46,7 @@ class World:
     hosts: Hosts = field(default_factory=lambda: Hosts({}))
     chance: random.Random = field(default_factory=random.SystemRandom)
     brakes: Brakes = field(default_factory=Brakes)
+    progress: Progress = field(default_factory=Progress)
     backups: Backups | None = None
     volumes: Volumes | None = None
     curves: Mapping[str, Curve] = field(default_factory=lambda: CURVES)

@@ -25,7 +25,7 @@ def options() -> argparse.Namespace:
         prog="python -m bench", description="Figures as ratios, each against a named peer."
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; the first two if none is given"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; {' and '.join(USUAL)} if none is given"
     )
     parser.add_argument("--scale", type=float, help="share of the full size (default: as the bench says)")
     parser.add_argument("--keep", type=Path, help="directory for the stores, used again by the next run")

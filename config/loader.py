@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,11 +29,13 @@ class ConfigError(Faults):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration that holds: its settings, the directory its relative paths start from, its file."""
+    """A configuration that holds: its settings, the directory its relative paths start from, its file; `added`: sites that
+    are not of the file."""
 
     settings: Settings
     base: Path
     path: Path
+    added: frozenset[str] = frozenset()
 
     def store_url(self, environ: Mapping[str, str] = os.environ) -> str:
         """The address of the database with its secrets in place; not to be logged."""
@@ -46,22 +49,34 @@ class Loaded(msgspec.Struct, frozen=True):
         return value  # type: ignore[no-any-return]
 
 
-def load(path: str | Path, schemas: Schemas | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
-    """Read and check the file; raise ConfigError with every fault."""
-    loaded, faults = examine(path, schemas, environ)
+def load(
+    path: str | Path,
+    schemas: Schemas | None = None,
+    environ: Mapping[str, str] = os.environ,
+    sites: Mapping[str, Any] = MappingProxyType({}),
+) -> Loaded:
+    """Read and check the file; raise ConfigError with every fault. `sites`: tables of sites beside its own."""
+    loaded, faults = examine(path, schemas, environ, sites)
     if loaded is None or faults:
         raise ConfigError(faults)
     return loaded
 
 
 def examine(
-    path: str | Path, schemas: Schemas | None = None, environ: Mapping[str, str] = os.environ
+    path: str | Path,
+    schemas: Schemas | None = None,
+    environ: Mapping[str, str] = os.environ,
+    sites: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Loaded | None, list[Fault]]:
     """Read and check the file; answer what it says, or None, and every fault."""
     where, path = str(path), Path(path).expanduser().absolute()
     data, faults = _read(path, where)
     if data is None:
         return None, faults
+    own = data.get("sites", {})
+    added = sites.keys() - own if isinstance(own, dict) else set()
+    if added:
+        data["sites"] = own | {name: sites[name] for name in added}
     settings, faults = convert_collecting(data, Settings, where, base=path.parent, only_secrets=True)
     faults = [*faults, *broken_rules(data, where, path.parent, environ)]
     if schemas is not None:
@@ -69,7 +84,8 @@ def examine(
         faults += [fault for fault in plugin_faults(data, where, path.parent, schemas) if fault.key not in named]
     if settings is None or faults:
         return None, faults
-    return Loaded(_absolute_backups(_absolute_store(settings, path.parent), path.parent), path.parent, path), []
+    settings = _absolute_backups(_absolute_store(settings, path.parent), path.parent)
+    return Loaded(settings, path.parent, path, frozenset(added)), []
 
 
 def written(path: str | Path) -> Settings:

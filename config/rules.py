@@ -71,8 +71,8 @@ def _host_names(data: Mapping[str, Any]) -> Broken:
     for at, key, table in named:
         host = table.get(key)
         if isinstance(host, str) and host not in (known if key == "host" else hosts):
-            near = difflib.get_close_matches(host, known, 1)
-            yield f"{at}.{key}", repr(host), f"{near[0]!r}, or " * bool(near) + "a table hosts." + host
+            near = "".join(f"{name!r}, or " for name in difflib.get_close_matches(host, known, 1))
+            yield f"{at}.{key}", repr(host), f"{near}a table hosts.{host}"
     for name in hosts:
         way = [name]
         while isinstance(jump := hosts.get(way[-1], {}).get("jump"), str) and jump not in way:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from config.settings import ProdMgrSettings
@@ -66,3 +66,10 @@ def open_password(url: str) -> bool:
 def telling(key: str) -> bool:
     """Whether the value of a free key with this name had better not be shown."""
     return bool(_TELLING.search(key))
+
+
+def veiled(value: Any, key: str = "") -> Any:
+    """A plain value as it may be shown: tables without what stands under telling names."""
+    if isinstance(value, Mapping):
+        return {name: veiled(item, str(name)) for name, item in value.items()}
+    return HIDDEN if telling(key) else value

@@ -109,7 +109,7 @@ class Transfer(_Table, frozen=True, kw_only=True):
     look_s: Annotated[Seconds, about("time between two looks whether a destination answers and has room")] = 30.0
     retry_base_s: Annotated[Seconds, about("wait after the first failed try; doubles each time (TX-18)")] = 60.0
     retry_cap_s: Annotated[Seconds, about("longest wait between two tries")] = 5_400.0
-    max_tries: Annotated[Positive, about("tries before a transfer is parked")] = 20
+    max_tries: Annotated[Positive, about("tries that count before a transfer is parked (PA-317)")] = 3
     deadline_s: Annotated[Seconds, about("a try that takes longer is given up")] = 3_600.0
 
     def __post_init__(self) -> None:

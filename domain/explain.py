@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from domain.batch_waits import waits
 from domain.file import FileState
 from domain.job import JobState, JobType
 from domain.placing import BY_PERSON, UNBLOCKS
@@ -93,10 +94,13 @@ def explain_job(job: JobSight, now: float) -> Verdict:
     if job.state is J.PAUSED and job.reason.startswith("no-site: "):
         code, _, text = job.reason.partition(": ")
         return _verdict(job, now, code, f"it is parked: {text}", UNBLOCKS[code], OPERATOR)
+    if job.state is J.PENDING:
+        known = f" as {job.batch_id}" if job.batch_id else ""
+        text = f"{job.target or 'its target'} has it{known}, not started yet: {job.reason or 'no reason given'}"
+        wait = waits(job.reason)
+        return _verdict(job, now, wait.code, text, wait.unblocks, wait.owner)
     code, text, unblocks, owner = _PLAIN[job.state]
-    text = text.format(
-        target=job.target or "its target", batch=job.batch_id or "no id yet", reason=job.reason or "no reason given"
-    )
+    text = text.format(target=job.target or "its target", reason=job.reason or "no reason given")
     return _verdict(job, now, code, text, unblocks, owner)
 
 
@@ -127,12 +131,6 @@ _PLAIN: dict[JobState, tuple[str, str, str, str]] = {
         "{target} was asked, its answer is not known",
         "the answer, or its token",
         "submitter",
-    ),
-    J.PENDING: (
-        "batch-queue",
-        "{target} has it ({batch}), not started yet: {reason}",
-        "a free slot of the batch system",
-        "tracker",
     ),
     J.ENDED: ("report-unread", "it has ended, its report is to be read", "the report, read and booked", "report"),
     J.ACCOUNTED: ("catalogue-wait", "its output is to be catalogued", "the catalogue's next look", "catalogue"),
@@ -273,6 +271,7 @@ def explain_transfer(task: TransferSight, now: float) -> Verdict:
     text = text.format(**{name: getattr(task, name) for name in task.__struct_fields__})
     wake_at = None if owner in (OPERATOR, NOBODY) else now + task.next_s.get(owner, 0.0)
     if task.state is T.MOVING:
+        text = f"{text}: {task.reason}" if task.reason else text
         wake_at = task.since + task.deadline_s
     return Verdict(code=code, text=text, unblocks=unblocks, owner=owner, wake_at=wake_at, done=task.state in ARRIVED)
 

@@ -43,13 +43,20 @@ class BuiltIn(HeldRule, frozen=True, kw_only=True):
         pass
 
 
+NEVER = (
+    "DependencyNeverSatisfied|BadConstraints|RESV_DEL_HOLD|MaxMemPerLimit|not permitted to use this partition|"
+    r"PartitionTimeLimit|(QOS|Assoc)M(ax|in)\w*(PerJob|PerNode|NotSatisfied)"
+)
+"""Reasons of Slurm with which a job never starts as it is, though nobody holds it. Not InvalidAccount nor InvalidQOS: a slurmctld
+that comes back while slurmdbd is away says so of every job."""
+
 H = HeldAction
 BUILT_IN: tuple[HeldRule, ...] = (
+    BuiltIn(said=NEVER, action=H.ELSEWHERE),
     BuiltIn(said="(?i)memory", action=H.MORE_MEMORY),
     BuiltIn(said="(?i)time limit|wall ?time|run ?time", action=H.MORE_TIME),
     BuiltIn(said="launch failed|REQUEUE_HOLD|SPECIAL_EXIT", action=H.RELEASE),
     BuiltIn(said="(?i)error from .*(starter|shadow|startd)|transfer|spool", action=H.RELEASE),
-    BuiltIn(said="DependencyNeverSatisfied|BadConstraints|RESV_DEL_HOLD", action=H.ELSEWHERE),
     BuiltIn(said="JobHeldAdmin|JobHeldUser|via condor_hold", action=H.LIST),
 )
 """Reasons of Slurm (https://slurm.schedmd.com/job_reason_codes.html) and of HTCondor (HoldReason,

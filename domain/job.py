@@ -39,6 +39,8 @@ AT_TARGET = (J.SUBMITTING, J.PENDING, J.RUNNING)
 WAITING = (J.NEW, J.QUEUED, J.COOLOFF, J.PAUSED)
 UNFINISHED = (*WAITING, J.RELEASED, *AT_TARGET, J.ENDED, J.LOST, J.FAILED)
 """States in which the job's events are still to be produced."""
+OVER = (J.SUCCESS, J.CLEANED, J.KILLED)
+"""States of a job that never runs again."""
 
 JOB_TABLE: StateTable[JobState] = StateTable(
     "job",

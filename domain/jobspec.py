@@ -80,13 +80,6 @@ def write(
     wanted merged size takes its merged name at once (PA-503).
     """
     merging = job.type is JobType.MERGE
-    names = output_names(spec, job.job, job.type, job.token)
-    output: dict[str, Any] = {"file": spec.output.file, "lfn": names[0], "count": spec.output.count}
-    if merging and not spec.merge.command:
-        output["count"] = "inputs"
-    if not merging:
-        output["merged_lfn"] = names[1]
-        output["merged_from_bytes"] = int(spec.merge.min_fraction * spec.merge.max_bytes)
     return {
         "schema": SCHEMA,
         "token": job.token,
@@ -101,13 +94,24 @@ def write(
             for item in inputs
         ],
         "steps": _steps(spec, job, site.accepted, merging=merging),
-        "output": output,
+        "output": _output(spec, job),
         "concatenate": merging and not spec.merge.command,
         "stage_out": [dict(rule) for rule in site.stage_out],
         "limits": {**(given or need(spec.resources))._asdict(), "disk_mb": spec.resources.disk_mb},
         "stage_out_pauses_s": STAGE_OUT_PAUSES_S,
         **_extras(spec, job, site),
     }
+
+
+def _output(spec: WorkflowSpec, job: Assignment) -> dict[str, Any]:
+    names = output_names(spec, job.job, job.type, job.token)
+    output: dict[str, Any] = {"file": spec.output.file, "lfn": names[0], "count": spec.output.count}
+    if job.type is not JobType.MERGE:
+        output["merged_lfn"] = names[1]
+        output["merged_from_bytes"] = int(spec.merge.min_fraction * spec.merge.max_bytes)
+    elif not spec.merge.command:
+        output["count"] = "inputs"
+    return output
 
 
 def _extras(spec: WorkflowSpec, job: Assignment, site: Surroundings) -> dict[str, Any]:

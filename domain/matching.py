@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from domain.job import JobType
+from domain.siting import Lists
 from domain.spread import Order, Spread
 
 NOTHING: Mapping[JobType, str] = MappingProxyType({})
@@ -221,6 +222,15 @@ def room_for(job: Candidate, places: Iterable[Place]) -> int:
     for place in places:
         rooms[place.site] += place.room(job)
     return sum(rooms.values()) if job.spread is None or job.pinned is not None else job.spread.most_of(rooms)
+
+
+def narrowed(job: Candidate, own: Lists) -> Candidate:
+    """Return the job with lists of its own beside those of its workflow: it goes where both allow it and neither denies it."""
+    both = job.sites & own.allowed
+    denied = job.denied | own.denied
+    if job.sites and own.allowed and not both:
+        return job._replace(denied=denied | job.sites)
+    return job._replace(sites=both or job.sites or own.allowed, denied=denied)
 
 
 def shunning(job: Candidate, avoid: str, places: Iterable[Place]) -> Candidate:

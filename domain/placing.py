@@ -31,7 +31,7 @@ class Sight(NamedTuple):
     """What is known of a target. `off`: the configuration gives it no work; `open_s`: its breaker, or its site's, is open for
     so long, for the reason `evidence`; `probes`: how many jobs may go there while a breaker is half-open; `poor`: the record
     of its site is below the cut-off; `behind`: the stage that has to catch up; `releases`: the software there, if known;
-    `silent`: it has not said for long how its jobs are; `groups`: those it is meant for, `fillers`: and others may come;
+    `stopped`: why nothing is submitted there, as "code: text"; `groups`: those it is meant for, `fillers`: and others may come;
     `leaving`: it is out of the configuration and runs empty; `gpus` and `architectures`: of its nodes."""
 
     target: str
@@ -48,7 +48,7 @@ class Sight(NamedTuple):
     behind: str = ""
     score: float = 1.0
     releases: frozenset[str] | None = None
-    silent: str = ""
+    stopped: str = ""
     groups: frozenset[str] = frozenset()
     fillers: bool = False
     leaving: bool = False
@@ -99,8 +99,8 @@ def _shut(sight: Sight, controls: Sequence[Control]) -> str:
             return f"held: {scope} {name} is held ({hold.words})"
     if sight.off:
         return f"site-off: {sight.off}"
-    if sight.silent:
-        return f"target-silent: {sight.silent}"
+    if sight.stopped:
+        return sight.stopped
     trusted = about(controls, Kind.TRUST, Scope.SITE, sight.site) is not None
     if sight.open_s > 0 and not trusted:
         return f"breaker-open: {sight.target} gets no jobs for {sight.open_s:.0f} s: {sight.evidence}"
@@ -115,6 +115,8 @@ UNBLOCKS: dict[str, str] = {
     "no-site": "a target at one of its sites, with what it needs, in the configuration; or other needs: `workflow change`",
     "no-data": "a target at that site in the configuration",
     "target-silent": "an answer of the target",
+    "bad-nodes": "`nodes allow SITE NODE` for those that are repaired, or the end of their time",
+    "restoring": "an answer of the target: what has run there since the snapshot has to be known first",
     "spread": "the end of its jobs and merges at one of these sites, or a higher `max_sites`: `workflow change`",
     "group": "a target for its group, or `fillers = true` there",
     "no-release": "that software at one of these sites, and the word of the feed that it is there",

@@ -229,22 +229,24 @@ def settle(
     refused = subtract(back.done, counted)
     ruling = decide(inputs) if held else _late(back.whole.events, total(counted), total(refused))
     after = paint(pieces, counted, lambda _: MERGED)
-    verdict = ruling.verdict
-    if verdict is Verdict.COMPLETE:
-        after = paint(after, union(lost, untried), lambda _: LOST)
-    else:
-        after = take_back(after, back.allocation, untried)
-        gone = verdict is Verdict.EXPAND
-        after = paint(after, lost, lambda old: LOST if gone else FREE._replace(losses=old.losses + 1))
     return Settlement(
-        pieces=after,
+        pieces=_ruled(after, ruling.verdict, back.allocation, lost, untried),
         counted=counted,
         refused=refused,
         inputs=inputs,
         ruling=ruling,
         ranges=union(lost, untried) if held else subtract([back.whole], counted),
-        added=total(lost) if verdict is Verdict.EXPAND else 0,
+        added=total(lost) if ruling.verdict is Verdict.EXPAND else 0,
     )
+
+
+def _ruled(pieces: Pieces, verdict: Verdict, allocation: int, lost: list[Range], untried: list[Range]) -> Pieces:
+    """Return the pieces after what was not done is given up, handed out again, or replaced by new events."""
+    if verdict is Verdict.COMPLETE:
+        return paint(pieces, union(lost, untried), lambda _: LOST)
+    pieces = take_back(pieces, allocation, untried)
+    gone = verdict is Verdict.EXPAND
+    return paint(pieces, lost, lambda old: LOST if gone else FREE._replace(losses=old.losses + 1))
 
 
 def _held(pieces: Sequence[tuple[Range, Holding]], allocation: int) -> list[Range]:

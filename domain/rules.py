@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from domain import exit_codes as x
 from domain import expression
+from domain.held import NEVER
 from domain.job import JobType
 from domain.types import looked_at
 
@@ -126,10 +127,10 @@ def _rule(codes: int | str, name: str, blame: Blame, action: Action = Action.RET
 
 TOO_MUCH = (
     "over the limit of the target|the job asks for|Requested node configuration|Requested time limit|count per node|"
-    "processors requested|[Mm]emory (specification|required)|Failed to commit job submission"
+    "processors requested|[Mm]emory (specification|required)|Failed to commit job submission|" + NEVER
 )
-"""Refusals that are about what the job asks for: those of this product, of Slurm (slurm_strerror, src/common/slurm_errno.c),
-and what a pool's SUBMIT_REQUIREMENTs reject
+"""Refusals, and reasons of held jobs, that are about what the job asks for: those of this product, of Slurm (slurm_strerror,
+src/common/slurm_errno.c), and what a pool's SUBMIT_REQUIREMENTs reject
 (https://htcondor.readthedocs.io/en/latest/admin-manual/ap-policy-configuration.html)."""
 
 B, A = Blame, Action
@@ -137,7 +138,7 @@ BUILT_IN: tuple[Rule, ...] = (
     _rule(x.SPEC_INVALID, "job specification unreadable", B.AGENT),
     _rule(x.SANDBOX_MISSING, "sandbox missing or damaged", B.AGENT),
     _rule(x.NEVER_SUBMITTED, "the batch system never had it", B.AGENT),
-    BuiltIn(name="more than the target gives", codes=str(x.SUBMIT_REFUSED), text=TOO_MUCH,
+    BuiltIn(name="more than the target gives", codes=f"{x.SUBMIT_REFUSED}, {x.HELD}", text=TOO_MUCH,
             blame=B.NOBODY, action=A.ELSEWHERE),
     _rule(x.SUBMIT_REFUSED, "refused by the batch system", B.SITE),
     _rule(f"{x.EXECUTABLE_NOT_FOUND}-{x.NOT_EXECUTABLE}", "program not found or not executable", B.SITE),
@@ -161,6 +162,7 @@ BUILT_IN: tuple[Rule, ...] = (
     _rule(x.HELD_FOR_GOOD, "held by the batch system for good", B.PAYLOAD, A.FAIL),
     _rule(x.MEMORY, "memory limit", B.PAYLOAD, A.MORE_MEMORY),
     _rule(x.WALL_TIME, "wall time limit", B.PAYLOAD, A.MORE_TIME),
+    _rule(x.DISK, "disk limit", B.PAYLOAD),
     _rule(f"{x.OUTPUT_MISSING}-{x.COUNT_MISSING}", "payload left no output or no event count", B.PAYLOAD),
     _rule(x.HOOK_UNUSABLE, "a hook is missing or not executable", B.PAYLOAD, A.FAIL),
     _rule(x.CONTROL_POINT, "a control point of the steps ended the job", B.PAYLOAD),

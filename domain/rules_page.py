@@ -39,9 +39,10 @@ Any other code is `unknown exit code`: it counts as the payload's, and an alert 
 * The **runtime process** exits with the code itself up to 255, and with 1 for a larger one. What counts is the report.
 * **No report** is written when the runtime itself is killed (`kill -9`, out of memory) or its machine stops. The batch
   system then says how the process ended, and the agent gives the attempt 50700 or 90004.
-* **Limits** (50660, 50664): the process group of the payload gets SIGUSR2 at the limit of wall time or memory, and SIGKILL
-  after `limits.grace_s` seconds (300), at once for memory above 1.1 times its limit. A payload that catches SIGUSR2, writes its
-  output and exits with 0 has succeeded.
+* **Limits** (50660, 50662, 50664): the payload's processes get SIGUSR2 at the limit of wall time, memory or disk, and
+  SIGKILL after `limits.grace_s` seconds (300), at once for memory or disk above 1.1 times its limit. A payload that catches
+  SIGUSR2, writes its output and exits with 0 has succeeded. 50660 is also what the kernel killed because the control group that
+  the batch system has put it in has no memory left.
 * **No room** (90013): stage-out failed because the storage element is full or a quota is used up; waited for through about 8 to
   20 hours with the defaults.
 * **Cancelled** (90009) is what the runtime reports when an operator's or the agent's command ends a running job; a job

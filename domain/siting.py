@@ -1,6 +1,6 @@
 """Where jobs of a workflow may run, as far as its specification says (PA-205, PA-310)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import NamedTuple
 
@@ -16,6 +16,24 @@ class Demand(NamedTuple):
     denied: frozenset[str]
     gpus: int
     architecture: str
+
+
+class Lists(NamedTuple):
+    """The lists that a single job has beside those of its workflow: sites that are allowed (none named: as the workflow says),
+    and those that are denied."""
+
+    allowed: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
+
+    def allow(self, site: str) -> bool:
+        """Whether the job may be at a site, as far as these lists say."""
+        return site not in self.denied and (not self.allowed or site in self.allowed)
+
+    @property
+    def words(self) -> str:
+        """What they say."""
+        allowed, denied = (", ".join(sorted(sites)) for sites in self)
+        return f"of its own it is allowed {allowed or 'any'}, denied {denied or 'none'}"
 
 
 def demand(spec: WorkflowSpec, kind: JobType) -> Demand:
@@ -37,6 +55,13 @@ def demand(spec: WorkflowSpec, kind: JobType) -> Demand:
     denied = frozenset(spec.deny_sites).union(*(step.deny_sites for step in steps))
     allowed = reduce(frozenset.intersection, lists) if lists else frozenset()
     return Demand(allowed, denied, needs.gpus, needs.architecture or "")
+
+
+def reachable(spec: WorkflowSpec, sites: Iterable[str]) -> bool:
+    """Whether processing of a workflow may run at one of these sites, as far as its lists say; one without lists may anywhere."""
+    asked = demand(spec, JobType.PROCESSING)
+    own = Lists(asked.allowed, asked.denied)
+    return not any(own) or any(map(own.allow, sites))
 
 
 def named(spec: WorkflowSpec) -> Iterator[tuple[str, str]]:

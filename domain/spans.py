@@ -13,3 +13,14 @@ def seconds(span: str) -> float:
     if match is None:
         raise ValueError(f"got {span!r}, expected a time such as 36 h")
     return float(match.group(1)) * UNITS[match.group(2)]
+
+
+def written(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])

@@ -28,14 +28,17 @@ def desired(base: int, least: int, most: int) -> int:
     return min(max(least, int(SHARE * base)), most)
 
 
+def hungry(load: Load, base: int, waiting: int) -> bool:
+    """Whether a target runs most of what it has, and keeps fewer waiting than it should."""
+    return load.pending < waiting and load.running > RUNNING * load.released and load.released < MOST * base
+
+
 def threshold(current: float, base: int, load: Load, *, waiting: int, hours: float) -> float:
     """Return the threshold that follows `current` after so many hours; `waiting`: how many jobs should wait there.
 
-    A target that runs most of what it has and keeps too few waiting gets more; any other falls back to the configured
-    threshold by a tenth an hour.
+    A target that is hungry gets more; any other falls back to the configured threshold by a tenth an hour.
     """
-    hungry = load.pending < waiting and load.running > RUNNING * load.released and load.released < MOST * base
-    if hungry:
+    if hungry(load, base, waiting):
         return max(current, float(load.released + waiting))
     left: float = (1.0 - DECAY_PER_HOUR) ** hours
     return max(float(base), current * left)

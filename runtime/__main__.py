@@ -83,7 +83,7 @@ def main(arguments: List[str]) -> int:
         where = Shared(os.path.abspath(chosen.dir), chosen.name)
         return Pilot(where, chosen.slots, chosen.memory, chosen.idle, chosen.wall).run()
     if chosen.command == "desk":
-        json.dump(desk_answer(Shared(chosen.dir, chosen.writer), json.load(sys.stdin)), sys.stdout)
+        json.dump(desk_answer(Shared(chosen.dir, chosen.writer), json.load(sys.stdin.buffer)), sys.stdout)
         return 0
     parser.print_help(sys.stderr)
     return 2
@@ -126,7 +126,7 @@ def run(chosen: Namespace) -> int:
 
 def _read(directory: str) -> Any:
     try:
-        with open(os.path.join(directory, "spec.json")) as source:
+        with open(os.path.join(directory, "spec.json"), encoding="utf-8") as source:
             return json.load(source)
     except (OSError, ValueError) as fault:
         return "unreadable: {}".format(fault)

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, NamedTuple
 
 from runtime import codes, recovery, report, spool
 from runtime.job import Job
+from runtime.scratch import working_directory
 from runtime.spool import Spool
 
 DONE = 0
@@ -33,12 +34,15 @@ def attend(where: Spool, order: Order, journal: int, who: str, node: str) -> int
 def perform(where: Spool, order: Order, journal: int, who: str, node: str) -> int:
     """Run a job that this process, or the pilot that it belongs to, has claimed; return how that went."""
     directory = where.job(order.batch, order.token)
+    scratch = working_directory(directory, order.token)
     try:
+        if scratch != directory:
+            os.mkdir(directory)
         spool.append(journal, spool.line(spool.STARTED, order.token, who=who, at=time.time(), node=node))
         done = Job(
             _read(where, order),
             order.token,
-            scratch=directory,
+            scratch=scratch,
             log=os.path.join(directory, spool.LOG),
             sandboxes=where.sandboxes,
             node=node,
@@ -48,6 +52,9 @@ def perform(where: Spool, order: Order, journal: int, who: str, node: str) -> in
     except OSError as fault:
         sys.stderr.write("{}: {}\n".format(order.token, fault))
         return UNSAID
+    os.chdir("/")
+    if scratch != directory:
+        remove(scratch)
     if not _tidy(directory, bool(done["exit_code"])):
         where.release(order.batch, order.token)
     return DONE
@@ -82,7 +89,6 @@ def _say(done: Dict[str, Any], token: str, directory: str, journal: int) -> None
 
 def _tidy(directory: str, failed: bool) -> bool:
     """Remove what nobody asks for any more: all but log and report; True if anything stays."""
-    os.chdir("/")
     keep = {spool.REPORT}
     log = os.path.join(directory, spool.LOG)
     if failed or _size(log):

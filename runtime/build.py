@@ -1,4 +1,4 @@
-"""Builds the runtime into one file that any Python 3.6 can execute."""
+"""Builds the runtime into one file that any Python from 3.6 on can execute."""
 
 import hashlib
 import io
@@ -7,7 +7,16 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MAIN = b"import sys\n\nfrom runtime.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+MAIN = b"""\
+import os
+import sys
+
+sys.path[0] = os.path.abspath(sys.path[0])  # a job changes the directory before everything is imported
+
+from runtime.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

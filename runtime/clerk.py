@@ -31,7 +31,9 @@ class Clerk(object):
     def __init__(self, root: str, request: Record) -> None:
         self.where = SiteSpool(root)
         self.request = request
-        self.environment: Dict[str, str] = dict(os.environ, **request.get("environment", {}))
+        meddling = tuple(request.get("unset", ()))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(meddling)}
+        self.environment: Dict[str, str] = dict(kept, **request.get("environment", {}))
         self.until = time.monotonic() + float(request.get("deadline_s", COMMAND_S))
 
     def answer(self) -> Record:
@@ -249,7 +251,8 @@ class Clerk(object):
                 stderr=subprocess.PIPE,
                 env=self.environment,
                 cwd="/",
-                universal_newlines=True,
+                encoding="utf-8",  # whatever the account's locale is: names of other jobs may be anything
+                errors="replace",
             )
         except OSError as fault:
             return {"code": 127, "out": "", "err": str(fault)}
@@ -280,8 +283,13 @@ def _fill(text: str, places: List[int]) -> str:
 
 def serve(root: str) -> int:
     """Answer the request on standard input."""
-    request = json.load(sys.stdin)
-    json.dump(Clerk(os.path.abspath(root), request).answer(), sys.stdout, separators=(",", ":"))
+    request = json.load(sys.stdin.buffer)
+    try:
+        answer = Clerk(os.path.abspath(root), request).answer()
+    except OSError as fault:  # the directory is full, or gone
+        sys.stderr.write("{}\n".format(fault))
+        return 1
+    json.dump(answer, sys.stdout, separators=(",", ":"))
     return 0
 
 

@@ -6,10 +6,10 @@ import time
 from types import FrameType
 from typing import Any, Callable, Dict, List, Optional
 
-from runtime import codes, inputs, keepsakes, report, sandbox, spec
+from runtime import codes, inputs, keepsakes, process, report, sandbox, spec
 from runtime.output import Output, concatenate
 from runtime.payload import COUNTS, Payload
-from runtime.problem import Problem, Stopped, explain
+from runtime.problem import FULL, Problem, Stopped, explain
 from runtime.watch import MEGABYTE, Heart, Watch
 
 HEARTBEAT_S = 60.0
@@ -60,6 +60,7 @@ class Job(object):
             if self._output is not None:
                 self._output.withdraw()
             report.fail(self.report, explain(fault, self._where()), report.tail(self.log))
+            process.end_strays()  # a program that had just been started when the signal came
         self._sum_up()
         if not stopped:
             self._linger()
@@ -71,7 +72,7 @@ class Job(object):
     def _live(self) -> None:
         if self._faults:
             raise Problem(codes.SPEC_INVALID, "; ".join(self._faults))
-        os.mkdir(self.scratch)
+        self._make_scratch()
         self._step = "sandbox"
         unpacked = sandbox.unpack(self.what.get("sandbox"), self.sandboxes)
         if unpacked:
@@ -89,6 +90,14 @@ class Job(object):
             self._output = Output(self.what, self._path(), self.counts, self.report["inputs"], paths)
             self.report["outputs"].append(self._output.publish(self.report["token"]))
         self._clock("stage_out_s")
+
+    def _make_scratch(self) -> None:
+        try:
+            os.mkdir(self.scratch)
+        except OSError as fault:
+            if fault.errno in FULL:
+                raise
+            raise Problem(codes.RUNTIME_FAILED, "no working directory can be made: {}".format(fault)) from fault
 
     def _clock(self, name: str) -> None:
         timing = self.report["timing"]
@@ -108,7 +117,8 @@ class Job(object):
         output = self.what.get("output") or {}
         lines = self._path() if output.get("count") == "lines" else ""
         self._heart = Heart(self.heartbeat, float(self.what.get("heartbeat_s") or HEARTBEAT_S), self.counts, lines)
-        self._watch = Watch(self.what.get("limits") or {}, time.monotonic(), self.scratch, self._heart)
+        places = [self.scratch] + [self.log] * (os.path.dirname(self.log) != self.scratch)
+        self._watch = Watch(self.what.get("limits") or {}, time.monotonic(), places, self._heart)
         self._payload = Payload(self.what, self.scratch, self.log, self._watch, self.report["steps"])
         if self.what.get("steps"):
             environment = dict(_inherited())

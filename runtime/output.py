@@ -91,7 +91,7 @@ class Output(object):
 
     def _told(self) -> Dict[str, Any]:
         try:
-            with open(self._counts) as source:
+            with open(self._counts, encoding="utf-8") as source:
                 told = json.load(source)
         except (OSError, ValueError):
             return {}

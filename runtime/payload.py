@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from typing import Any, Dict, List, Sequence
 
-from runtime import codes, program
+from runtime import codes, oom, program
 from runtime.plan import Plan
 from runtime.problem import Problem
 from runtime.watch import MEGABYTE, Watch
@@ -58,11 +58,16 @@ class Payload(object):
     def _run(self, name: str, command: List[str], environment: Dict[str, str]) -> int:
         """Run one program and return how it ended, 128 plus the number of the signal that killed it."""
         own = dict(self._environment, **environment) if environment else self._environment
+        before = oom.kills()
         done = program.run(name, command, own, self._log, self._watch)
         self._reports.append(done)
         code = codes.SIGNALLED + done["signal"] if "signal" in done else int(done["exit_code"])
         if code and self._watch.code:
             raise Problem(self._watch.code, self._watch.text, name)
+        if code == oom.KILLED and oom.kills() > before:
+            raise Problem(codes.MEMORY, "killed by the kernel: no memory is left to its control group", name)
+        if not os.path.isdir(self._scratch):
+            raise Problem(codes.RUNTIME_FAILED, "the working directory {} is gone".format(self._scratch), name)
         if code and _free_bytes(self._scratch) < MEGABYTE:
             raise Problem(codes.NODE_DISK_FULL, "no space left on the node at {}".format(self._scratch), name)
         return code

@@ -4,6 +4,9 @@ import errno
 
 from runtime import codes
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system call says where a disk is full, or a quota used up."""
+
 
 class Problem(Exception):  # noqa: N818 -- the word of the reports
     """A job cannot go on: `code` and `text` say why, `step` where."""
@@ -30,7 +33,7 @@ def explain(fault: BaseException, step: str) -> Problem:
         return fault
     if isinstance(fault, Stopped):
         return Problem(fault.code, fault.text, step)
-    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(fault, OSError) and fault.errno in FULL:
         return Problem(codes.NODE_DISK_FULL, "no space left on the node: {}".format(fault), step)
     import traceback  # noqa: PLC0415 -- slow to load and seldom needed
 

@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from contextlib import suppress
-from typing import Iterator, List, NamedTuple, Optional, Set
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+LOOK_S = 0.02
+"""Seconds between two looks at a child where the kernel cannot be asked to tell of its end."""
 _adopting: List[bool] = []
 
 Stat = NamedTuple(
@@ -74,6 +76,14 @@ def alive(who: str, boot: str) -> Optional[int]:
     return found.pid
 
 
+def ended(child: int) -> bool:
+    """Return whether a child that nobody has waited for has ended."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    found = stat(child)  # PyPy
+    return found is None or found.state in "ZX"
+
+
 def end_with_parent(parent: int) -> None:
     """Let the kernel send SIGTERM to this process when its parent dies, or now if it has died already.
 
@@ -111,7 +121,15 @@ def end_strays(patience: float = 5.0) -> None:
             if found.parent == os.getpid() and (late or found.pid not in told):
                 told.add(found.pid)
                 kill(found.pid, signal.SIGKILL if late else signal.SIGTERM)
-        signal.sigtimedwait([signal.SIGCHLD], 0.1)
+        wait_for_child(0.1)
+
+
+def wait_for_child(seconds: float) -> None:
+    """Wait until a child may have ended, `seconds` at most; SIGCHLD must be blocked."""
+    if hasattr(signal, "sigtimedwait"):
+        signal.sigtimedwait([signal.SIGCHLD], seconds)
+    else:  # PyPy
+        time.sleep(min(seconds, LOOK_S))
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -124,19 +142,29 @@ def _prctl(option: int, value: int) -> bool:
         return False
 
 
-def group_memory(group: int) -> int:
-    """Return the bytes of memory of a process group: its proportional set size, where the kernel does not tell its RSS."""
+def family(group: int) -> List[Stat]:
+    """Return the processes of a program: its group, and all other descendants of this process, as far as it adopts them.
+
+    Shells with job control, timeout(1) and setsid(1) give their children groups of their own.
+    """
+    everybody = list(everyone())
+    children: Dict[int, List[int]] = {}
+    for one in everybody:
+        children.setdefault(one.parent, []).append(one.pid)
+    mine = [os.getpid()] if _adopting else []
+    for pid in mine:
+        mine += children.get(pid, [])
+    below = set(mine[1:])
+    return [one for one in everybody if one.group == group or one.pid in below]
+
+
+def memory(processes: Iterable[Stat]) -> int:
+    """Return the bytes that processes use: their proportional set size, where the kernel does not tell their RSS."""
     total = 0
-    for found in everyone():
-        if found.group == group:
-            pss = _pss(found.pid)
-            total += found.rss if pss is None else pss
+    for one in processes:
+        pss = _pss(one.pid)
+        total += one.rss if pss is None else pss
     return total
-
-
-def group_cpu(group: int) -> float:
-    """Return the CPU seconds of a process group, with those of the children that it has waited for."""
-    return sum(found.cpu for found in everyone() if found.group == group)
 
 
 def _pss(pid: int) -> Optional[int]:
@@ -160,6 +188,15 @@ def kill_group(group: int, number: int) -> None:
     """Send a signal to a process group, if it has members."""
     with suppress(OSError):
         os.killpg(group, number)
+
+
+def tell(group: int, number: int) -> None:
+    """Send a signal to a program: to its group and to what it began in other groups, but for sessions of their own, such as
+    the jobs of a pilot."""
+    kill_group(group, number)
+    for one in family(group):
+        if one.group != group and one.session == os.getsid(0):
+            kill(one.pid, number)
 
 
 def kill_session(session: int) -> None:

@@ -42,8 +42,8 @@ def _wait(pid: int, watch: Watch) -> Any:
     look = FIRST_LOOK
     try:
         while True:
-            signal.sigtimedwait([signal.SIGCHLD], watch.pause(time.monotonic(), look))
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            process.wait_for_child(watch.pause(time.monotonic(), look))
+            if process.ended(pid):
                 break
             watch.look(pid, time.monotonic())
             look = min(look * 2, watch.longest)

@@ -11,7 +11,7 @@ from runtime.problem import Problem
 MAX_BYTES = 8 * 1024 * 1024
 LOG_BYTES = 64 * 1024
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def blank(token: str, job: int, node: str) -> Dict[str, Any]:
@@ -47,12 +47,17 @@ def never_updated(token: str, job: int, node: str) -> Dict[str, Any]:
     return report
 
 
+def _encode(report: Dict[str, Any]) -> bytes:
+    """Return it as UTF-8; bytes of a file name that are none, which Python has as lone surrogates, become question marks."""
+    return _text(report).encode("utf-8", "replace")
+
+
 def encode(report: Dict[str, Any]) -> bytes:
     """Return the report as JSON of at most MAX_BYTES; what had to go is marked by `truncated`.
 
     Logs go first, then good inputs and parents, then all but the first hundred of everything.
     """
-    raw = _encode(report).encode()
+    raw = _encode(report)
     if len(raw) <= MAX_BYTES:
         return raw
     short = dict(report, truncated=True, inputs=[entry for entry in report["inputs"] if not entry["ok"]][:1000])
@@ -61,11 +66,11 @@ def encode(report: Dict[str, Any]) -> bytes:
     short["errors"] = [
         dict(error, log=error["log"][-1000:], text=error["text"][:1000]) for error in report["errors"][:100]
     ]
-    raw = _encode(short).encode()
+    raw = _encode(short)
     if len(raw) <= MAX_BYTES:
         return raw
     short.update(inputs=_cut(short["inputs"]), steps=_cut(short["steps"]), log_archive=None, kept=None)
-    return _encode({key: value for key, value in short.items() if value is not None}).encode()
+    return _encode({key: value for key, value in short.items() if value is not None})
 
 
 _LONG = ("parents", "lumis", "branches", "skipped_files")

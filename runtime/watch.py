@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import stat
 import time
 from contextlib import suppress
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from runtime import codes, process
 
@@ -47,7 +48,7 @@ class Heart(object):
 
     def _events(self) -> Optional[int]:
         try:
-            with open(self._counts) as source:
+            with open(self._counts, encoding="utf-8") as source:
                 events = json.load(source)["events"]
             return events if isinstance(events, int) else None
         except (OSError, ValueError, KeyError, TypeError):
@@ -73,11 +74,11 @@ class Heart(object):
 class Watch(object):
     """What a job may use, and what was done about it: `code` and `text` are set when a limit was passed.
 
-    Memory is the PSS of the whole process group, disk all that is below `scratch`; `sample_s` is the longest pause
-    between two looks, `grace_s` the time from the soft signal (SIGUSR2: finish the event, write the output) to the hard.
+    Memory is the PSS of all its processes, disk all that is in `places`; `sample_s` is the longest pause between two
+    looks, `grace_s` the time from the soft signal (SIGUSR2: finish the event, write the output) to the hard.
     """
 
-    def __init__(self, limits: Dict[str, Any], started: float, scratch: str, heart: Heart) -> None:
+    def __init__(self, limits: Dict[str, Any], started: float, places: Sequence[str], heart: Heart) -> None:
         wall = limits.get("wall_s")
         self.deadline: Optional[float] = started + float(wall) if wall else None
         self.wall = wall
@@ -91,7 +92,7 @@ class Watch(object):
         self.step = ""
         self.cpu = 0.0
         self.peak = 0
-        self._scratch = scratch
+        self._places = places
         self._heart = heart
 
     def pause(self, now: float, look: float) -> float:
@@ -100,14 +101,15 @@ class Watch(object):
         return max(0.0, min([look] + [moment - now for moment in nearest]))
 
     def look(self, group: int, now: float) -> None:
-        """Take a sample of a process group, and signal it if it is beyond a limit."""
-        used = process.group_memory(group)
+        """Take a sample of a program, and signal it if it is beyond a limit."""
+        family = process.family(group)
+        used = process.memory(family)
         self.peak = max(self.peak, used)
-        kept = _below(self._scratch) if self.disk else 0
+        kept = sum(map(_taken, self._places)) if self.disk else 0
         figures = {
             "memory_mb": used / MEGABYTE,
             "disk_mb": kept / MEGABYTE,
-            "cpu_s": self.cpu + process.group_cpu(group),
+            "cpu_s": self.cpu + sum(one.cpu for one in family),
         }
         self._heart.beat(self.step, **{name: round(figure, 3) for name, figure in figures.items()})
         self._enforce(group, now, used, kept)
@@ -123,7 +125,7 @@ class Watch(object):
         elif not self.code and (excess > 1 or (self.deadline is not None and now >= self.deadline)):
             self._pass(used, kept)
             self.kill_at = now + self.grace
-            process.kill_group(group, signal.SIGUSR2)
+            process.tell(group, signal.SIGUSR2)
 
     def _pass(self, used: int, kept: int) -> None:
         """Note the first limit that was passed."""
@@ -134,20 +136,18 @@ class Watch(object):
             self.code = codes.MEMORY
             self.text = text.format("memory", used // MEGABYTE, self.memory // MEGABYTE)
         elif self.disk and kept > self.disk:
-            self.code = codes.NODE_DISK_FULL
+            self.code = codes.DISK
             self.text = text.format("disk", kept // MEGABYTE, self.disk // MEGABYTE)
         else:
             self.code, self.text = codes.WALL_TIME, "wall time limit of {} s".format(self.wall)
 
 
-def _below(directory: str) -> int:
-    """Return the bytes on disk of everything below a directory, links not followed."""
-    total = 0
-    with suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            with suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    total += _below(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-    return total
+def _taken(place: str) -> int:
+    """Return the bytes on disk of a file, or of a directory with everything below it, links not followed."""
+    try:
+        found = os.lstat(place)
+        if not stat.S_ISDIR(found.st_mode):
+            return found.st_blocks * 512
+        return sum(_taken(os.path.join(place, name)) for name in os.listdir(place))
+    except OSError:
+        return 0

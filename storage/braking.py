@@ -10,12 +10,13 @@ from domain.braking import BrakeRules, Record, passed
 from domain.job import JobState, JobType
 from domain.rules import Blame
 from domain.workflow import WORKFLOW_TABLE
-from storage import alerts, counters, schema
+from storage import alerts, counters, heads, schema
 from storage.engine import Connection
 from storage.moves import move
 from storage.transaction import Tx
 
-brake, cause, attempt, workflow, tally = schema.brake, schema.cause, schema.attempt, schema.workflow, schema.tally
+brake, cause, tally = schema.brake, schema.cause, schema.tally
+attempt, job, workflow = schema.attempt, schema.job, schema.workflow
 GOOD = (JobState.ACCOUNTED, JobState.SUCCESS, JobState.CLEANED)
 
 
@@ -79,6 +80,17 @@ def stop(tx: Tx, workflow_id: int, why: str) -> bool:
     text = f"workflow {name} is paused: {why}; `release {name}` runs probes first\n{log[-SAMPLE:]}".strip()
     alerts.raise_alert(tx, "error", "workflow-broken", name, text)
     return True
+
+
+def idle(connection: Connection, most: int) -> list[int]:
+    """Return processing jobs of workflows that wait for a person which are on their way and have not begun."""
+    owners = [owner for owner, one in load(connection).items() if one.probes == 0]
+    if not owners:
+        return []
+    ours = (tally.c.workflow_id.in_(owners), tally.c.type == JobType.PROCESSING)
+    waiting = tally.c.state.in_((JobState.RELEASED, JobState.PENDING))
+    places = heads.standings(connection, counters.JOB, *ours, waiting)
+    return heads.ids(connection, counters.JOB, [(each.place, most) for each in places], most)
 
 
 def released(tx: Tx, workflow_ids: Iterable[int], probes: int) -> None:

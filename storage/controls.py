@@ -6,13 +6,13 @@ import sqlalchemy as sa
 
 from domain import events as e
 from domain.controls import Control, Kind, Mode, Scope, in_force
-from domain.job import JOB_TABLE, JobState, JobType
-from storage import counters, heads, schema
-from storage.engine import among
-from storage.moves import CHUNK, move
+from domain.job import JOB_TABLE, OVER, JobState
+from storage import schema
+from storage.engine import among, among_words
+from storage.moves import move
 from storage.transaction import Tx
 
-control, job, tally = schema.control, schema.job, schema.tally
+control, job = schema.control, schema.job
 
 HOLDABLE = (JobState.NEW, JobState.QUEUED, JobState.COOLOFF)
 """States in which a job can be held; in the hands of a batch system it goes on, and is held when it comes back."""
@@ -63,11 +63,16 @@ def lift(tx: Tx, scope: Scope, subject: str, kind: Kind) -> bool:
 
 # ---------------------------------------------------------------- jobs
 def hold_jobs(tx: Tx, ids: list[int], reason: str, author: str, until: float | None) -> list[int]:
-    """Hold jobs until they are resumed; return those of which this was not said before.
+    """Hold jobs until they are resumed; return those of which this was not said before: that they are held, or until when.
 
     One that a batch system has goes on, and is held when it comes back to the queue.
     """
     known = held_jobs(tx.connection, ids) if ids else {}
+    other = [identity for identity, old in known.items() if old.until != until]
+    said = {"reason": reason[:500], "author": author, "since": tx.now, "until": until}
+    if other:
+        where = (control.c.scope == Scope.JOB, among_words(control.c.subject, [str(identity) for identity in other]))
+        tx.connection.execute(control.update().where(*where).values(said))
     new = [identity for identity in ids if identity not in known]
     rows = [
         Control(Scope.JOB, str(identity), Kind.HOLD, "", reason[:500], author, tx.now, until)._asdict()
@@ -76,7 +81,7 @@ def hold_jobs(tx: Tx, ids: list[int], reason: str, author: str, until: float | N
     if rows:
         tx.connection.execute(control.insert(), rows)
         catch(tx, new)
-    return new
+    return sorted([*new, *other])
 
 
 def catch(tx: Tx, ids: Iterable[int] = ()) -> list[int]:
@@ -100,6 +105,14 @@ def _remember(tx: Tx, identity: int, stood: str) -> None:
     tx.connection.execute(control.update().where(*where).values(value=stood))
 
 
+def prune(tx: Tx) -> None:
+    """Forget holds of jobs that have ended for good."""
+    said = held_jobs(tx.connection)
+    over = sa.select(job.c.id).where(among(job.c.id, list(said)), job.c.state.in_(OVER))
+    for identity in tx.connection.execute(over).scalars().all() if said else []:
+        lift(tx, Scope.JOB, str(identity), Kind.HOLD)
+
+
 def resume_jobs(tx: Tx, ids: list[int], reason: str) -> list[int]:
     """Give held jobs back the state that they had; return those of which a hold was taken away."""
     said = held_jobs(tx.connection, ids) if ids else {}
@@ -118,21 +131,6 @@ def resume_jobs(tx: Tx, ids: list[int], reason: str) -> list[int]:
         until = max(wake_at, tx.now)
         move(tx, job, JOB_TABLE, e.JobsCooledOff(ids=back, until=until, reason=reason), wake_at=until)
     return sorted(said)
-
-
-# ---------------------------------------------------------------- jobs without a site
-NO_SITE = "no-site: "
-
-
-def homeless(connection: sa.Connection, limit: int = CHUNK) -> list[tuple[int, int, JobType, str | None]]:
-    """Return jobs that wait for a site that does not exist: (job, workflow, type, site of its input)."""
-    places = heads.standings(connection, counters.JOB, tally.c.state == JobState.PAUSED)
-    if not places:
-        return []
-    ids = heads.ids(connection, counters.JOB, [(each.place, limit) for each in places], limit)
-    query = sa.select(job.c.id, job.c.workflow_id, job.c.type, job.c.pinned).where(among(job.c.id, ids))
-    rows = connection.execute(query.where(job.c.reason.startswith(NO_SITE)))
-    return [(row.id, row.workflow_id, JobType(row.type), row.pinned) for row in rows]
 
 
 def readmit(tx: Tx, ids: list[int], reason: str) -> list[int]:

@@ -114,6 +114,15 @@ def _at(entity: str, sited: bool, targeted: bool, newest: bool) -> sa.Select[int
     )
 
 
+def reasons(connection: sa.Connection, place: Place) -> list[tuple[str, int]]:
+    """Return why the jobs of a place are in their state, and how many for each reason, the most frequent first."""
+    number, why = sa.func.count(), sa.func.coalesce(job.c.reason, "")
+    at = _at(JOB, bool(place.site), bool(place.target), False).whereclause
+    assert at is not None
+    query = sa.select(why, number).where(at).group_by(why).order_by(number.desc(), why)
+    return [(row[0], row[1]) for row in connection.execute(query, {**place._asdict(), "after": 0})]
+
+
 def oldest(connection: sa.Connection, entity: str, states: Sequence[str], limit: int, after: int = 0) -> list[int]:
     """Return the first ids in these states; `after`: behind this one."""
     chosen = in_states(connection, entity, states)

@@ -15,7 +15,7 @@ from config.settings import Settings
 from config.site_settings import Site
 from domain.file import FileState
 from domain.job import AT_TARGET, JobState, JobType
-from storage import counters, schema
+from storage import added_sites, counters, schema
 from storage.endings import endings
 from storage.spread import BOUND
 from storage.transaction import Tx
@@ -95,7 +95,7 @@ def added(settings: Settings, known: Iterable[Leaving]) -> Settings:
 
 def beside(connection: sa.Connection, settings: Settings) -> Settings:
     """Return the settings of a file as an agent that runs on them has them."""
-    return added(settings, load(connection))
+    return added(added_sites.beside(connection, settings), load(connection))
 
 
 def left(connection: sa.Connection, target: str, site: str, *, last: bool) -> str:
@@ -110,12 +110,19 @@ def left(connection: sa.Connection, target: str, site: str, *, last: bool) -> st
         counts["merges"] = counters.items(connection, counters.JOB, BOUND, tally.c.site == site)
         counts["files"] = counters.items(connection, counters.FILE, NEEDED, tally.c.site == site)
         if not any(counts.values()):  # no index leads to them, so they are asked for last
-            counts["transfers"] = _transfers(connection, site)
+            counts["transfers"] = _transfers(connection, transfer.c.source == site)
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _transfers(connection: sa.Connection, site: str) -> int:
-    """Return how many transfers from a site have not arrived."""
-    waiting = transfer.c.state.not_in(counters.ARRIVED)
-    query = sa.select(sa.func.count()).where(waiting, transfer.c.source == site)
+def in_use(connection: sa.Connection, name: str, site: Site) -> str:
+    """Return what is under way at a site or on its way there, "" = nothing."""
+    there = [left(connection, target, name, last=True) for target in site.targets or [""]]
+    if coming := _transfers(connection, transfer.c.destination == name):
+        there.append(f"{coming} transfers to it")
+    return "; ".join(filter(None, there))
+
+
+def _transfers(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> int:
+    """Return how many of the chosen transfers have not arrived."""
+    query = sa.select(sa.func.count()).where(transfer.c.state.not_in(counters.ARRIVED), chosen)
     return int(connection.execute(query).scalar_one())

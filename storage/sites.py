@@ -30,6 +30,8 @@ alert, attempt, job, tally = schema.alert, schema.attempt, schema.job, schema.ta
 PRESSURE = "back-pressure"
 BLIND = "slots-unknown"
 """Code of the alert of a target that has not said for long how its jobs are: what is free there counts as nothing (PA-217)."""
+STOPPED = {BLIND: "target-silent", "bad-nodes": "bad-nodes", "restore": "restoring"}
+"""Open alerts that say that nothing is submitted to the target that they are about, with the code of the wait."""
 LATE_S = 6 * 3600.0
 """What counts as of late in the score of a target."""
 _WAITING = (JobState.RELEASED, JobState.SUBMITTING, JobState.PENDING)
@@ -109,7 +111,7 @@ def survey(
     where they are limited."""
     picture = _picture(connection, settings, known, now, record, thrifty=thrifty)
     settings = picture.settings
-    behind, blind, gone = _behind(connection), _blind(connection), leaving.names(connection)
+    behind, stopped, gone = _behind(connection), _stopped(connection), leaving.names(connection)
     for site, place in settings.sites.items():
         poor = _poor(settings, site, picture.record)
         slots = _slots(picture, site, place)
@@ -119,14 +121,15 @@ def survey(
             if probes is not None and left is not None:
                 left -= probes
             sight = _sight(picture, site, name, now)
+            cores = [count for count in (sight.limits.cores, slots.get(name)) if count is not None]
             sight = sight._replace(
-                limits=sight.limits._replace(cores=_least(sight.limits.cores, slots.get(name))),
+                limits=sight.limits._replace(cores=min(cores, default=None)),
                 releases=picture.offers[site].releases if site in picture.offers else None,
                 off=_off(place.enabled, target.enabled, site, name),
                 probes=probes,
                 poor=poor,
                 behind=behind.get("") or behind.get(name, ""),
-                silent=blind.get(name, ""),
+                stopped=stopped.get(name, ""),
                 score=score(_standing(picture.record.get((site, name)), record.late.get((site, name)), place.cost)),
                 leaving=name in gone,
                 groups=frozenset(target.groups or place.groups),
@@ -195,10 +198,6 @@ def _slots(picture: Picture, site: str, place: Site) -> dict[str, int]:
         return {}
     held = {name: picture.loads.get(name, NO_LOAD).cores for name, target in place.targets.items() if target.enabled}
     return shares(slots, held)
-
-
-def _least(configured: int | None, offered: int | None) -> int | None:
-    return min((count for count in (configured, offered) if count is not None), default=None)
 
 
 def limits(target: Target, grown: Mapping[JobType, Grown]) -> Limits:
@@ -321,12 +320,13 @@ def _behind(connection: sa.Connection) -> dict[str, str]:
     return {row.subject.partition(" ")[2]: row.text for row in connection.execute(query)}
 
 
-def _blind(connection: sa.Connection) -> dict[str, str]:
-    """Return what is said of targets that do not say how their jobs are."""
-    return {row.subject: row.text for row in connection.execute(_BLIND)}
+def _stopped(connection: sa.Connection) -> dict[str, str]:
+    """Return why nothing is submitted to targets, as "code: text", by target."""
+    return {row.subject: f"{STOPPED[row.code]}: {row.text}" for row in connection.execute(_STOPPED)}
 
 
-_BLIND = sa.select(alert.c.subject, alert.c.text).where(alert.c.code == BLIND, alert.c.closed_at.is_(None))
+_SAID = sa.select(alert.c.code, alert.c.subject, alert.c.text).where(alert.c.closed_at.is_(None))
+_STOPPED = _SAID.where(alert.c.code.in_(STOPPED)).order_by(alert.c.id.desc())
 
 
 def backlogs(connection: sa.Connection, now: float) -> list[Backlog]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from config.settings import Settings
 from domain.job import JobState, JobType
-from domain.thresholds import Load, desired, threshold
+from domain.thresholds import Load, desired, hungry, threshold
 from storage import alerts, schema
 from storage.transaction import Tx
 
@@ -17,11 +17,13 @@ table = schema.threshold
 LEAST = 1
 """Fewest jobs that should wait at a target."""
 WAITING = (JobState.RELEASED, JobState.SUBMITTING, JobState.PENDING)
+FRESH_S = 600.0
+"""A threshold that is in full use is noted to be after so many seconds: it falls back from then on, not from when it grew."""
 Counts = Mapping[tuple[JobType, str], int]
 
 
 class Grown(NamedTuple):
-    """A threshold that differs from the configured one, and when it was set (UTC epoch seconds)."""
+    """A threshold that differs from the configured one, and when it was set or last seen in full use (UTC epoch seconds)."""
 
     value: float
     at: float
@@ -59,20 +61,24 @@ def changes(
                 old = grown.get(name, {}).get(kind, Grown(base, now))
                 waiting = desired(base, LEAST, target.max_submit)
                 hours = max(0.0, now - old.at) / 3600.0
-                new = threshold(old.value, base, _load(loads.get(name, {}), kind), waiting=waiting, hours=hours)
-                if int(new) != int(old.value):
+                there = _load(loads.get(name, {}), kind)
+                new = threshold(old.value, base, there, waiting=waiting, hours=hours)
+                still = kind in grown.get(name, {}) and hungry(there, base, waiting) and now - old.at > FRESH_S
+                if int(new) != int(old.value) or still:
                     found.append(Change(name, kind, old.value, new, base))
     return found
 
 
 def book(tx: Tx, new: Sequence[Change]) -> None:
-    """Set thresholds, and write each change down."""
+    """Set thresholds, and write each change down; one that is the same is seen in full use."""
     for change in new:
         row = (table.c.target == change.target, table.c.type == change.type)
         tx.connection.execute(table.delete().where(*row))
         if change.after > change.base:
             values = {"target": change.target, "type": change.type, "value": change.after, "at": tx.now}
             tx.connection.execute(table.insert().values(values))
+        if int(change.after) == int(change.before):
+            continue
         what = f"{change.target} {change.type}: {change.before:.0f} -> {change.after:.0f} (configured {change.base})"
         alerts.record(tx, "queue", "threshold", what, "")
 

@@ -68,6 +68,11 @@ def load(connection: sa.Connection, states: Sequence[TransferState], *, limit: i
     return _select(connection, transfer.c.state.in_(states), order=transfer.c.id, limit=limit)
 
 
+def named(connection: sa.Connection, ids: Sequence[int]) -> list[Transfer]:
+    """Return tasks by their ids."""
+    return _select(connection, among(transfer.c.id, ids), order=transfer.c.id, limit=len(ids))
+
+
 def due(connection: sa.Connection, now: float, limit: int = 1000) -> list[Transfer]:
     """Return tasks that may be offered: the oldest wanted at each destination, and those whose pause is over."""
     found: list[Transfer] = []
@@ -159,6 +164,28 @@ def wait(tx: Tx, task: Transfer, until: float, reason: str, *, counted: bool = T
     event = e.TransfersWaiting(ids=[task.id], until=until, reason=reason)
     tries = task.attempt if counted else max(0, task.attempt - 1)
     return _same(tx, task) and bool(move(tx, transfer, TRANSFER_TABLE, event, wake_at=until, attempt=tries))
+
+
+def note(tx: Tx, found: Sequence[tuple[Transfer, str]]) -> None:
+    """Say of tasks that are being copied how far they are; of one that is not any more, nothing."""
+    tx.connection.execute(
+        _NOTE,
+        [
+            {"of": task.id, "try": task.fence, "text": text[:500], "moving": TransferState.MOVING}
+            for task, text in found
+        ],
+    )
+
+
+_NOTE = (
+    transfer.update()
+    .where(
+        transfer.c.id == sa.bindparam("of"),
+        transfer.c.fence == sa.bindparam("try"),
+        transfer.c.state == sa.bindparam("moving"),
+    )
+    .values(reason=sa.bindparam("text"))
+)
 
 
 def park(tx: Tx, task: Transfer, until: float, reason: str) -> bool:

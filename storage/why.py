@@ -26,19 +26,21 @@ from domain.explain import (
 from domain.explain_site import SiteSight, explain_site
 from domain.file import FileKind, FileState
 from domain.job import JobState, JobType
-from domain.matching import shunning, shut, wait_reason
+from domain.matching import narrowed, shunning, shut, wait_reason
 from domain.obstacles import fact_parked
 from domain.room import AWAY, FULL, SCRATCH
+from domain.siting import Lists
 from domain.transfer import TransferState
-from storage import adjustments, counters, heads, leaving, schema, sites, views, workflows
+from storage import adjustments, counters, heads, job_lists, leaving, schema, sites, views, workflows
 from storage.endings import endings
-from storage.views import FileView, JobRow, TransferView, Unknown
+from storage.job_lists import Listed
+from storage.subjects import number, parse
+from storage.views import FileView, JobRow, TransferView
 from storage.workflows import Workflow
 
 allocation, job, attempt, file = schema.allocation, schema.job, schema.attempt, schema.file
 transfer, alert, event, parked, tally = schema.transfer, schema.alert, schema.event, schema.parked, schema.tally
 
-KINDS = ("job", "workflow", "request", "file", "transfer", "site")
 _SILENT = ("submission-silent", "status-silent")
 """Codes of the alerts that a target does not answer the submitter, or the tracker."""
 _UNFINISHED = tuple(state for state in TransferState if state not in ARRIVED)
@@ -73,27 +75,6 @@ def why(connection: sa.Connection, subject: str, settings: Settings, now: float)
     if kind == "site":
         return look.site(name)
     return look.workflow(name, kind)
-
-
-def parse(subject: str) -> tuple[str, str]:
-    """Return kind and name; raise Unknown for a kind that is none."""
-    text = subject.strip()
-    kind, mark, name = text.partition(":")
-    if mark and not text.startswith("/"):
-        if kind not in KINDS or not name:
-            kinds = ", ".join(f"{word}:…" for word in KINDS)
-            raise Unknown(f"got {subject!r}, expected a job id, a workflow, an LFN, or one of {kinds}")
-        return kind, name
-    if text.isdigit():
-        return "job", text
-    return ("file" if text.startswith("/") else "workflow"), text
-
-
-def number(kind: str, text: str) -> int:
-    """Return an id; raise Unknown for what is none."""
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Unknown(f"got {kind} {text!r}, expected its number")
-    return int(text)
 
 
 def paces(settings: Settings, target: str = "") -> dict[str, float]:
@@ -287,19 +268,35 @@ class _Look:
         return dict(groups), verdicts
 
     def _queued(self, owner: Workflow) -> Iterator[tuple[Verdict, int]]:
+        apart = Counter((str(one.type), one.pinned) for one in self.own if one.workflow_id == owner.id)
         for place, count in self._standings(owner, (JobState.QUEUED,)):
             word = self._queue_word(owner, JobType(place.type), place.site or None)
-            yield self._sample(owner, JobState.QUEUED, place.type, queue=word), count
+            rest = count - apart[place.type, place.site or None]
+            if rest > 0:
+                yield self._sample(owner, JobState.QUEUED, place.type, queue=word), rest
+        alike = Counter((*one[2:4], one.own) for one in self.own if one.workflow_id == owner.id)
+        for (kind, pinned, own), count in alike.items():
+            word = self._queue_word(owner, kind, pinned, own=own)
+            yield self._sample(owner, JobState.QUEUED, kind, queue=word), count
 
-    def _queue_word(self, owner: Workflow, kind: JobType, pinned: str | None, identity: int = 0) -> str:
+    def _queue_word(
+        self, owner: Workflow, kind: JobType, pinned: str | None, identity: int = 0, own: Lists | None = None
+    ) -> str:
         """Return why the queue does not release a job, or such jobs of a workflow: as the queue itself sees it."""
         if braked := sites.braked(self.connection):
             return braked
         if hold := sites.held_request(self.picture.controls, owner):
             return f"held: request {owner.request} is held ({hold.words})"
         places, one = self.picture.places, sites.candidate(self.picture, identity, kind, owner, pinned)
+        own = own or next((job.own for job in self.own if job.id == identity), None)
+        one = narrowed(one, own) if own else one
         away = adjustments.avoiding(self.connection, [identity], self.now) if identity else {}
         return wait_reason(shunning(one, away[identity], places) if away else one, places)
+
+    @cached_property
+    def own(self) -> list[Listed]:
+        """Queued jobs that have lists of sites of their own."""
+        return job_lists.queued(self.connection)
 
     @cached_property
     def picture(self) -> sites.Picture:
@@ -311,11 +308,15 @@ class _Look:
         for place, count in self._standings(owner, _BLOCKED):
             if place.state == JobState.ACCOUNTED and place.type == JobType.PROCESSING:
                 continue  # its file waits, and is counted there
+            known = {"target": place.target, "silent": self._silent(place.target)}
+            if place.state == JobState.PENDING:
+                for reason, number in heads.reasons(self.connection, place):
+                    yield self._sample(owner, place.state, place.type, reason=reason, **known), number
+                continue
             (identity,) = heads.ids(self.connection, counters.JOB, [(place, 1)], 1)
             columns = (job.c.reason, job.c.wake_at, job.c.since)
             oldest = self.connection.execute(sa.select(*columns).where(job.c.id == identity)).one()
-            known = {**oldest._asdict(), "target": place.target, "silent": self._silent(place.target)}
-            yield self._sample(owner, place.state, place.type, **known), count
+            yield self._sample(owner, place.state, place.type, **known, **oldest._asdict()), count
 
     def _standings(self, owner: Workflow, states: Sequence[JobState]) -> list[heads.Standing]:
         """Return where jobs of a workflow stand."""

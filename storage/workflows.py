@@ -152,13 +152,14 @@ _DELIVERED = (
 )
 
 
-def complete_finished(tx: Tx) -> list[int]:
-    """Move every workflow to completed whose events are all delivered or named as lost; return those moved."""
+def complete_finished(tx: Tx) -> list[str]:
+    """Move every workflow to completed whose events are all delivered or named as lost; return their names."""
     ids = list(tx.connection.execute(_OVER).scalars())
     if not ids:
         return []
     counters.purge(tx, ids)
-    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids))
+    moved = move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsCompleted(ids=ids))
+    return list(tx.connection.execute(sa.select(workflow.c.name).where(among(workflow.c.id, moved))).scalars())
 
 
 def _over() -> sa.Select[int]:
@@ -179,11 +180,17 @@ def _over() -> sa.Select[int]:
 _OVER = _over()
 
 
-def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[int]:
-    """Pause or resume a workflow by name; return the ids changed. Raise LookupError for an unknown name."""
-    identity = tx.connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
+def named(connection: sa.Connection, name: str) -> int:
+    """Return the id of a workflow. Raise LookupError for an unknown name."""
+    identity = connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
     if identity is None:
         raise LookupError(f"no workflow {name!r}")
+    return int(identity)
+
+
+def hold(tx: Tx, name: str, *, hold: bool, reason: str, dry_run: bool) -> list[int]:
+    """Pause or resume a workflow by name; return the ids changed. Raise LookupError for an unknown name."""
+    identity = named(tx.connection, name)
     event = (
         e.WorkflowsPaused(ids=[identity], reason=reason) if hold else e.WorkflowsResumed(ids=[identity], reason=reason)
     )
@@ -199,10 +206,7 @@ def reopen(tx: Tx, job_ids: list[int]) -> None:
 
 def abort(tx: Tx, name: str, reason: str) -> list[int]:
     """Give a workflow up: no more ranges are cut. Return the ids moved; raise LookupError for an unknown name."""
-    identity = tx.connection.execute(sa.select(workflow.c.id).where(workflow.c.name == name)).scalar_one_or_none()
-    if identity is None:
-        raise LookupError(f"no workflow {name!r}")
-    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsAborted(ids=[identity], reason=reason))
+    return move(tx, workflow, WORKFLOW_TABLE, e.WorkflowsAborted(ids=[named(tx.connection, name)], reason=reason))
 
 
 def close_intake(tx: Tx, manager: str) -> None:

@@ -189,10 +189,6 @@ class AsyncioActor(_PykkaActor):  # type: ignore[misc]
             target.watchers = target.watchers or {}
             target.watchers[self.name] = self._cell
 
-    def demonitor(self, ref: ActorRef[Any]) -> None:
-        """Watch that actor no more."""
-        (ref._cell.watchers or {}).pop(self.name, None)
-
     def _life(self) -> Life:
         life = self._cell.life
         if life is None or life.actor is not self:

@@ -20,7 +20,8 @@ MAX_SUBMISSION = MAX_SANDBOX * 4 // 3 + MAX_BODY
 """Bytes: a sandbox of the largest size in base64, and the specification."""
 MAX_JOBS = 100_000
 
-JobIds = Annotated[list[Annotated[int, Meta(ge=1, le=2**63 - 1)]], Meta(max_length=MAX_JOBS)]
+JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+JobIds = Annotated[list[JobId], Meta(max_length=MAX_JOBS)]
 Text = Annotated[str, Meta(max_length=500)]
 
 
@@ -58,6 +59,15 @@ class Kill(Chosen, frozen=True, kw_only=True):
     """Why."""
 
     reason: Text = "killed by an operator"
+
+
+class JobSites(_Body, frozen=True, kw_only=True):
+    """Sites where these jobs may run (none named: wherever their workflow may) and where not; neither: as their workflow says."""
+
+    jobs: Annotated[list[JobId], Meta(min_length=1, max_length=10_000)]
+    sites: list[Text] = []
+    deny_sites: list[Text] = []
+    reason: Text = ""
 
 
 class Hold(_Body, frozen=True, kw_only=True):

@@ -7,10 +7,11 @@ from aiohttp import web
 from msgspec import Meta
 
 from actors.admin_pages.acting import audited, who
-from actors.admin_pages.bodies import Plain, Text, receive
+from actors.admin_pages.answers import Done
+from actors.admin_pages.bodies import JobSites, Plain, Text, receive
 from actors.admin_pages.desk import Desk
-from actors.admin_pages.refusal import bad_value
-from actors.messages import ConfirmFeed, LiftControl, LimitSet, SetControl, SetLimit
+from actors.admin_pages.refusal import bad_value, not_found
+from actors.messages import ConfirmFeed, LiftControl, LimitSet, ListSites, SetControl, SetLimit
 from domain.controls import Kind, Mode, Scope
 from storage import overrides
 from storage.overrides import MOST, OverrideView
@@ -100,6 +101,16 @@ async def lift(desk: Desk, request: web.Request) -> ControlsDone:
     return await _controlled(desk, request, LiftControl(**given, who=who(request)))
 
 
+async def job_sites(desk: Desk, request: web.Request) -> Done:
+    body = await receive(request, JobSites)
+    order = ListSites(**msgspec.structs.asdict(body), who=who(request))
+
+    async def work() -> Done:
+        return Done(changed=(await desk.ask("steward", order)).ids, dry_run=body.dry_run)
+
+    return await audited(desk, request, repr(body)[:2000], work)  # type: ignore[no-any-return]
+
+
 async def limits(desk: Desk, _request: web.Request) -> list[OverrideView]:
     return overrides.views(await desk.read(overrides.load), desk.world.settings)
 
@@ -120,6 +131,8 @@ async def limit(desk: Desk, request: web.Request) -> LimitDone:
 
 async def confirm_feed(desk: Desk, request: web.Request) -> ControlsDone:
     body = await receive(request, Plain)
+    if "feed" not in desk.system.names():
+        raise not_found("no feed is configured; expected `source` in [feed]")
     return await _controlled(desk, request, ConfirmFeed(who=who(request), dry_run=body.dry_run), actor="feed")
 
 

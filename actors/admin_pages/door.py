@@ -4,8 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-WAITING = 128
-"""Most callers that wait to be let in."""
+from supervisors.listening import listen
 
 
 class Door:
@@ -18,17 +17,7 @@ class Door:
     @classmethod
     async def open(cls, host: str, port: int) -> "Door":
         """Listen on every address of a host, on the same free port if 0. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        door = cls(host, [])
-        try:
-            for family, address in dict.fromkeys((each[0], each[4][0]) for each in found):
-                place = (address, door.port if door.sockets else port)
-                door.sockets.append(socket.create_server(place, family=family, backlog=WAITING))
-        except BaseException:
-            door.close()
-            raise
-        return door
+        return cls(host, await listen(host, port))
 
     @property
     def port(self) -> int:

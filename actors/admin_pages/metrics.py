@@ -31,6 +31,7 @@ async def metrics(desk: Desk, request: web.Request) -> web.Response:
                 *_actors(snapshot),
                 *_hosts(desk.world.hosts.states()),
                 *_asked(desk),
+                *_moving(desk),
             ]
         )
     )
@@ -103,6 +104,14 @@ def _actors(snapshot: SystemSnapshot) -> Iterator[Metric]:
     yield _gauge("actor_handler_p99_seconds", "Slow handlers of late", ["actor"], each("p99"))
     yield _counter("actor_handled", "Messages handled", ["actor"], each("handled"))
     yield _counter("actor_restarts", "Restarts", ["actor"], each("restarts"))
+
+
+def _moving(desk: Desk) -> Iterator[Metric]:
+    sums = desk.world.progress.sums()
+    done = [([site], float(found[0])) for site, found in sums.items()]
+    yield _gauge("transfer_done_bytes", "Bytes that have come of the copies under way", ["destination"], done)
+    pace = [([site], found[1]) for site, found in sums.items()]
+    yield _gauge("transfer_rate_bytes", "Bytes a second of the copies under way", ["destination"], pace)
 
 
 def asked(desk: Desk) -> dict[str, Traffic]:

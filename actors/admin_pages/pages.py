@@ -22,6 +22,12 @@ LIVE_S = 2
 STILL_S = 10
 """Seconds between two looks of an open page: the overview and what one watches, and lists."""
 
+ABOUT_SITES = (
+    "back-pressure", "bad-nodes", "breaker-open", "feed-doubtful", "feed-stale", "host-blocked", "host-refused", "no-site",
+    "node-excluded", "restore", "slots-unknown", "status-silent", "submission-silent",
+)  # fmt: skip
+"""Codes of alerts that the page of sites shows."""
+
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -110,10 +116,14 @@ async def why(desk: Desk, request: web.Request, may_act: bool) -> str:
 
 
 async def sites(desk: Desk, request: web.Request, may_act: bool) -> str:
+    told = [alert for alert in await reading.alerts(desk, request) if alert.code in ABOUT_SITES]
     shown: dict[str, Any] = {
         "sites": await controlling.sites(desk, request),
         "said": await controlling.controls(desk, request),
         "asked": asked(desk),
+        "alerts": told,
+        "doubtful": any(alert.code == "feed-doubtful" for alert in told),
+        "hosts": desk.world.hosts.states(),
     }
     return _render("sites.html", desk, request, may_act, **shown)
 

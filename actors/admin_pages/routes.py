@@ -27,6 +27,7 @@ from actors.admin_pages.bodies import (
     Drainage,
     Forget,
     Hold,
+    JobSites,
     Kill,
     Letters,
     Plain,
@@ -39,6 +40,7 @@ from actors.admin_pages.bodies import (
 from actors.admin_pages.controlling import ControlsDone, Limit, LimitDone, Say, Unsay
 from actors.admin_pages.desk import Desk
 from actors.messages import Draining
+from storage.added_sites import SiteRecord
 from storage.archives import Kept
 from storage.endings import Ending
 from storage.messages import HistoryView, MessageView, SubscriberView, TypeCount
@@ -122,6 +124,25 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/dead-letters", reading.dead_letters, "What could not be handled", DeadLetters),
     Route("GET", "/drain", reading.draining, "What is still under way while the agent drains", Draining),
     Route("GET", "/sites", controlling.sites, "Sites and targets: modes, breakers, records, limits", list[SiteView]),
+    Route("GET", "/sites/{name}", changing.site, "One site as it is configured", SiteRecord),
+    Route(
+        "PUT",
+        "/sites/{name}",
+        changing.put_site,
+        "Add a site, or replace one that was added",
+        changing.ReloadDone,
+        changing.SiteTable,
+        later=changing.ReloadState,
+    ),
+    Route(
+        "DELETE",
+        "/sites/{name}",
+        changing.drop_site,
+        "Take out a site that was added",
+        changing.ReloadDone,
+        Hold,
+        later=changing.ReloadState,
+    ),
     Route("GET", "/controls", controlling.controls, "Holds, modes and trust in force", list[ControlView]),
     Route("GET", "/limits", controlling.limits, "Limits that operators set", list[OverrideView]),
     Route("GET", "/datasets", reading.datasets, "Datasets of the local catalogue", list[DatasetView]),
@@ -163,6 +184,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/workflows/{name}/revert", failing.revert, "Forget what its jobs needed more of", Done, Plain),
     Route("POST", "/jobs/retry", acting.retry, "Reopen jobs, or end their back-off now", Done, Retry),
     Route("POST", "/jobs/kill", acting.kill, "End jobs for good", Killed, Kill),
+    Route("POST", "/jobs/sites", controlling.job_sites, "Say where single jobs may run", Done, JobSites),
     Route("POST", "/dead-letters/replay", acting.replay, "Hand dead letters out again", LettersDone, Letters),
     Route("POST", "/dead-letters/drop", acting.drop, "Forget dead letters for good", LettersDone, Letters),
     Route("POST", "/drain", acting.drain, "Begin no new work, or begin it again", Draining, Drainage),

@@ -11,11 +11,12 @@ from aiohttp import web
 from actors.admin_pages import health, metrics, openapi, pages
 from actors.admin_pages.answers import Health
 from actors.admin_pages.desk import Desk
-from actors.admin_pages.door import WAITING, Door
+from actors.admin_pages.door import Door
 from actors.admin_pages.guard import Guard
 from actors.admin_pages.refusal import Problem, ProblemAnswer, Refusal
 from actors.admin_pages.routes import API, ROUTES
 from storage.errors import StoreAway
+from supervisors.listening import AT_ONCE, WAITING
 
 log = logging.getLogger("prodagent.admin")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,8 +46,7 @@ class Server:
         try:
             await self._runner.setup()
             for listening in self._door.sockets:
-                # one is let in at a time: asyncio says as often as that at once that there are no more open files
-                await web.SockSite(self._runner, listening, backlog=1).start()
+                await web.SockSite(self._runner, listening, backlog=AT_ONCE).start()
                 listening.listen(WAITING)
         except BaseException:
             await self.stop()

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime
 
+from domain.spans import written
+
 BAD = frozenset(
     {"failed", "exhausted", "lost", "paused", "parked", "quarantined", "invalid", "removefailed", "error", "critical",
      "stopped", "backing-off", "aborted", "revoked", "blocked", "refused", "down"}
@@ -36,24 +38,13 @@ def many(value: int) -> str:
     return f"{value:,}".replace(",", "\N{THIN SPACE}")
 
 
-def span(seconds: float) -> str:
-    """Return a time in its two largest units."""
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        if left >= size or (unit == "s" and not parts):
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
-
-
 def ago(moment: float) -> str:
-    return f"{span(time.time() - moment)} ago"
+    return f"{written(time.time() - moment)} ago"
 
 
 def until(moment: float) -> str:
     left = moment - time.time()
-    return f"in {span(left)}" if left >= 1 else "now"
+    return f"in {written(left)}" if left >= 1 else "now"
 
 
 def clock(moment: float) -> str:
@@ -65,4 +56,4 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "-"
 
 
-FILTERS = {each.__name__: each for each in (tone, many, span, ago, until, clock, last_line)}
+FILTERS = {each.__name__: each for each in (tone, many, ago, until, clock, last_line)} | {"span": written}

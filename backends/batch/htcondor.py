@@ -78,6 +78,8 @@ queue place in ({places})
 WALL_MARGIN_S = 600
 """The runtime ends a job that takes too long itself; HTCondor does so this much later, in seconds."""
 
+BY_POLICY = "evaluated to TRUE"
+"""In the RemoveReason of a job that an expression removed, ours or the pool's; others were removed by somebody."""
 
 Line = Annotated[str, Meta(pattern=r"^(?!queue\b)[^\n]*=")]
 
@@ -126,6 +128,7 @@ class Condor:
 
     slot_index = '"$1"'
     slot_id = '"$2"'
+    unset: tuple[str, ...] = ()
 
     def __init__(self, settings: CondorSettings) -> None:
         self._settings = settings
@@ -157,7 +160,7 @@ class Condor:
         return ["condor_submit", *self._where, "-terse"], description
 
     def sent(self, said: Said) -> Sent:
-        cluster = said.out.strip().partition(".")[0]
+        cluster = said.out.strip().rpartition("\n")[2].partition(".")[0]  # a site's wrapper may greet first
         if said.code == 0 and cluster.isdigit():
             return Sent(id=cluster)
         text = said.text or f"condor_submit ended with {said.code} and said nothing"
@@ -237,7 +240,7 @@ def _listed(ad: _Ad) -> Listed:
     if state is BatchState.HELD:
         reason = f"held ({ad.hold_reason_code}): {ad.hold_reason}"
     elif ad.job_status == 3:
-        reason = "cancelled"
+        reason = ad.remove_reason if BY_POLICY in ad.remove_reason else "cancelled"
     return Listed(
         name=ad.prod_agent_label,
         index=ad.prod_agent_place,

@@ -33,6 +33,7 @@ from backends.batch.scheduler import Limits, Listed, Parcel, Said, Scheduler, Se
 from backends.batch.site import Site, said
 from backends.batch.watching import Glimpse, seen
 from backends.channel.hosts import Hosts
+from runtime.scratch import VARIABLE
 from supervisors import Clock
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ root={root}
 parcel={parcel}
 exec >>"$root/parcels/$parcel.log" 2>&1 || exit 0
 {prologue}
+{scratch}
 exec {python} -I -S {runtime} slot "$root" "$parcel" {index} {id}
 """
 
@@ -64,7 +66,7 @@ class ScheduledBatch:
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
-        self._site = Site(settings, hosts.channel(settings.host), runtime, clock)
+        self._site = Site(settings, hosts.channel(settings.host), runtime, clock, scheduler.unset)
         self._view = QueueView(self._listed, clock.monotonic, settings.evidence_s)
         self._limits = Limits()
         self._clock = clock
@@ -219,6 +221,7 @@ class ScheduledBatch:
             root=shlex.quote(self._site.root),
             parcel=parcel.name,
             prologue="\n".join(self._settings.prologue),
+            scratch=f'export {VARIABLE}="{self._settings.scratch}"' if self._settings.scratch else "",
             python=shlex.quote(self._settings.node_python),
             runtime=shlex.quote(self._site.runtime),
             index=self._scheduler.slot_index,

@@ -20,14 +20,15 @@ Positive = Annotated[int, Meta(ge=1)]
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every batch target that is reached by commands has.
 
-    `host` is "local" or the name of a [hosts.NAME] table. `directory` lies on a file system that login and worker nodes
-    share, absolute or below the home directory there. `python` runs the clerk on the login node, `node_python` the
-    worker runtime on the node (3.6 or newer both). `command_environment` is added to that of the batch system's commands;
-    `prologue` are shell lines before the runtime starts, such as module loads. `array_max` is the most jobs handed over
-    as one array (1: each alone). `evidence_s`: how long after the batch system says that a job ended its sentinel may
-    take to become visible (NFS caches directories for 30 to 60 s); until then the end is not believed. `max_cores`,
-    `max_memory_mb` (10**6 bytes) and `max_wall_s` (seconds) are the most that one job may ask for, where the batch system does
-    not tell or tells more: what asks for more is refused before it is submitted.
+    `host` is "local" or the name of a [hosts.NAME] table. `directory` lies on a file system that login and worker nodes share,
+    absolute or below the home directory there; it is made where its parent is. `python` runs the clerk on the login node,
+    `node_python` the worker runtime on the node (3.6 or newer both). `command_environment` is added to that of the batch
+    system's commands; `prologue` are shell lines before the runtime starts, such as module loads. `scratch`, such as "$TMPDIR",
+    is a directory on the node's own disk, in which jobs work instead of below `directory`. `array_max` is the most jobs handed
+    over as one array (1: each alone). `evidence_s`: how long after the batch system says that a job ended its sentinel may take
+    to become visible (NFS caches directories for 30 to 60 s); until then the end is not believed. `max_cores`, `max_memory_mb`
+    (10**6 bytes) and `max_wall_s` (seconds) are the most that one job may ask for, where the batch system does not tell or
+    tells more: what asks for more is refused before it is submitted.
     """
 
     host: str = "local"
@@ -36,6 +37,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     node_python: str = "python3"
     command_environment: dict[str, str] = {}
     prologue: tuple[str, ...] = ()
+    scratch: Annotated[str, Meta(pattern=r'^[^"`\\\n]*$')] = ""
     array_max: Positive = 500
     evidence_s: Annotated[float, Meta(ge=0)] = 60.0
     max_cores: Positive | None = None
@@ -137,6 +139,9 @@ class Scheduler(Protocol):
     """Shell word that expands, in a job, to its index in the parcel (0 for a job alone)."""
     slot_id: str
     """Shell word that expands, in a job, to the batch system's id of it."""
+    unset: tuple[str, ...]
+    """What the names of variables begin with by which an account's start-up files would change what the commands do or say; the
+    commands do not see them."""
 
     def probe(self) -> list[list[str]]:
         """Return the commands that tell whether the target can be used, and its limits."""

@@ -33,15 +33,19 @@ os.unlink(source)
 """
 """Lays the runtime out as files: Python keeps the bytecode of those, which spares a call of the clerk 0.2 s of CPU."""
 
-_OPEN = 'mkdir -p -- "$1" && cd -- "$1" && pwd -P && ls'
+_OPEN = '[ -d "$1" ] || mkdir -- "$1" && cd -- "$1" && pwd -P && ls'
+"""Makes no parents: on a login node where the shared file system is not mounted, all jobs would seem to be gone."""
 
 
 class Site:
     """One directory at one host. `root` is its absolute name there, `mark` what the labels of its jobs begin with; both
     are known after `open`."""
 
-    def __init__(self, settings: SiteSettings, channel: Channel, runtime: Path, clock: Clock) -> None:
+    def __init__(
+        self, settings: SiteSettings, channel: Channel, runtime: Path, clock: Clock, unset: Sequence[str] = ()
+    ) -> None:
         self._settings = settings
+        self._unset = unset
         self._clock = clock
         self._hour = Hour()
         self._channel = channel
@@ -104,7 +108,7 @@ class Site:
         """Let the clerk do `what` and return its answer. Raise BatchError, in doubt whether it was done."""
         await self.open()
         request |= {"do": what, "commands": commands, "environment": self._settings.command_environment}
-        request["deadline_s"] = COMMAND_S
+        request |= {"unset": self._unset, "deadline_s": COMMAND_S}
         argv = [self._settings.python, "-I", "-S", self.runtime, "clerk", self.root]
         answer = await self.run(argv, msgspec.json.encode(request))
         if answer.code:

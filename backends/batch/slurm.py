@@ -13,6 +13,7 @@ from backends.batch.scheduled import ScheduledBatch
 from backends.batch.scheduler import Limits, Listed, Parcel, Said, Sent, SiteSettings
 from backends.channel.hosts import Hosts
 from domain.exit_codes import MEMORY, WALL_TIME
+from domain.held import NEVER
 from domain.job import JobType
 from supervisors import Clock
 
@@ -52,7 +53,7 @@ STATES: dict[str, BatchState] = {
 }
 """Every word of https://slurm.schedmd.com/job_state_codes.html; any other is UNKNOWN."""
 
-HELD = ("JobHeldAdmin", "JobHeldUser", "launch failed requeued held", "DependencyNeverSatisfied", "BadConstraints")
+HELD = re.compile(f"JobH(eld|old)|launch failed requeued held|{NEVER}")
 """Reasons with which a pending job never starts by itself (https://slurm.schedmd.com/job_reason_codes.html)."""
 
 SAYS = {"TIMEOUT": WALL_TIME, "DEADLINE": WALL_TIME, "OUT_OF_MEMORY": MEMORY}
@@ -60,10 +61,6 @@ SAYS = {"TIMEOUT": WALL_TIME, "DEADLINE": WALL_TIME, "OUT_OF_MEMORY": MEMORY}
 
 LATER = (
     "job submit limit",
-    "AssocMaxSubmitJobLimit",
-    "AssocGrpSubmitJobsLimit",
-    "QOSMaxSubmitJob",
-    "QOSGrpSubmitJobsLimit",
     "Slurm temporarily unable to accept job",
     "Resource temporarily unavailable",
     "Job limit reached",
@@ -72,6 +69,9 @@ LATER = (
     "Unable to contact slurm controller (connect failure)",
 )
 """Refusals that pass; with the last one sbatch found nobody to hand the job to."""
+
+LIMIT = re.compile(r"\b(?:QOS|Assoc)\w+")
+"""What sbatch names before "job submit limit": with Submit in it the number of jobs, which passes, else what one job asks for."""
 
 REFUSED = "Batch job submission failed:"
 UNSURE = (
@@ -84,6 +84,10 @@ UNSURE = (
     "Unexpected message",
 )
 """Words with which sbatch says that it does not know what became of its request (slurm/slurm_errno.h, 1001 to 1013)."""
+
+UNSET = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SINFO_", "SCONTROL_", "SLURM_EXIT_", "SLURM_HINT")
+"""Input variables of the commands (https://slurm.schedmd.com/squeue.html#SECTION_ENVIRONMENT and the like): with SQUEUE_PARTITION
+set in ~/.bashrc, squeue hides all jobs elsewhere."""
 
 FORMAT = "%F|%K|%T|%N|%j|%r"
 FIELDS = 6
@@ -115,18 +119,20 @@ class Slurm:
 
     slot_index = '"${SLURM_ARRAY_TASK_ID:-0}"'
     slot_id = '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
+    unset: tuple[str, ...] = UNSET
 
     def __init__(self, settings: SlurmSettings) -> None:
         self._settings = settings
         self._accounting = False
+        self._partitions = [name for name in settings.partition.split(",") if name]
         self._options = [
             f"--{name}={value}" for name in ("partition", "account", "qos") if (value := getattr(settings, name))
         ]
         self._extra = {str(kind): options for kind, options in settings.extra_for.items()}
 
     def probe(self) -> list[list[str]]:
-        partition = [self._settings.partition] if self._settings.partition else []
-        return [["scontrol", "show", "config"], ["scontrol", "-o", "show", "partition", *partition], _nodes(partition)]
+        one = self._partitions if len(self._partitions) == 1 else []  # scontrol knows no lists, as sbatch and sinfo do
+        return [["scontrol", "show", "config"], ["scontrol", "-o", "show", "partition", *one], _nodes(self._partitions)]
 
     def learn(self, answers: Sequence[Said]) -> Limits:
         for said in answers:
@@ -134,19 +140,26 @@ class Slurm:
                 raise BatchError(f"Slurm cannot be used: {said.text}", transient="Invalid partition" not in said.text)
         config, partitions, nodes = answers
         self._accounting = "accounting_storage/slurmdbd" in config.out
-        array = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, re.MULTILINE)
-        lines = partitions.out.splitlines()
-        chosen = next((line for line in lines if self._settings.partition or " Default=YES" in line), "")
-        if not chosen:
-            raise BatchError("this Slurm has no default partition: name one", transient=False)
-        most = re.search(r"\bMaxTime=(\S+)", chosen)
+        highest = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, re.MULTILINE)
+        tasks = re.search(r"\bmax_array_tasks=(\d+)", config.out)
+        arrays = [int(found.group(1)) - less for found, less in ((highest, 1), (tasks, 0)) if found]
+        longest = [_duration(most) for most in self._chosen(partitions.out)]
         sizes = re.findall(r"^(\d+)\+?\|(\d+)\+?$", nodes.out, re.MULTILINE)
         return Limits(
             cores=max((int(cores) for cores, _ in sizes), default=None),
             memory_mb=max((int(memory) for _, memory in sizes), default=None),
-            wall_s=_duration(most.group(1)) if most else None,
-            array=max(1, int(array.group(1)) - 1) if array else 1,
+            wall_s=max((most for most in longest if most is not None), default=None) if None not in longest else None,
+            array=max(1, min(arrays, default=1)),
         )
+
+    def _chosen(self, partitions: str) -> list[str]:
+        """Return MaxTime of those partitions that jobs may go to."""
+        found = re.findall(r"^PartitionName=(\S+) (.*)$", partitions, re.MULTILINE)
+        names = self._partitions or [name for name, line in found if "Default=YES" in line.split()]
+        if not names or (missing := set(names) - {name for name, _ in found}):
+            text = f"no partition {', '.join(sorted(missing))}" if names else "no default partition: name one"
+            raise BatchError(f"this Slurm has {text}", transient=False)
+        return [_value(line, "MaxTime") for name, line in found if name in names]
 
     def submission(self, parcel: Parcel, script: str) -> tuple[list[str], str]:
         job = parcel.jobs[0]
@@ -168,10 +181,13 @@ class Slurm:
         return argv, script
 
     def sent(self, said: Said) -> Sent:
-        number = said.out.strip().partition(";")[0]
+        number = said.out.strip().rpartition("\n")[2].partition(";")[0]  # a site's wrapper may greet first
         if said.code == 0 and number.isdigit():
             return Sent(id=number)
         text = said.text or f"sbatch ended with {said.code} and said nothing"
+        limits = LIMIT.findall(said.text)
+        if limits and "job submit limit" in said.text:
+            return Sent(reason=text, transient=any("Submit" in limit for limit in limits))
         if said.code == 127 or any(word in said.text for word in LATER):
             return Sent(reason=text, transient=True)
         if REFUSED in said.text and not any(word in said.text for word in UNSURE):
@@ -201,7 +217,7 @@ class Slurm:
             return None
         number, index, word, node, name, reason = fields
         state = STATES.get(word, BatchState.UNKNOWN)
-        if state is BatchState.PENDING and reason.startswith(HELD):
+        if state is BatchState.PENDING and HELD.search(reason):
             state = BatchState.HELD
         array = index.isdigit()
         return Listed(
@@ -253,8 +269,13 @@ class Slurm:
         return ["scontrol", "release", ",".join(ids)]
 
 
-def _nodes(partition: Sequence[str]) -> list[str]:
-    return ["sinfo", "-h", "-o", "%c|%m", *(f"--partition={name}" for name in partition)]
+def _nodes(partitions: Sequence[str]) -> list[str]:
+    return ["sinfo", "-h", "-o", "%c|%m", *([f"--partition={','.join(partitions)}"] if partitions else [])]
+
+
+def _value(line: str, name: str) -> str:
+    """Return the value of NAME=VALUE in a line of scontrol, or nothing."""
+    return next((word.partition("=")[2] for word in line.split() if word.startswith(f"{name}=")), "")
 
 
 def _reason(word: str, state: BatchState, reason: str) -> str:

@@ -8,10 +8,12 @@ import asyncio
 import math
 import os
 import random
-from pathlib import Path
+import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import asyncssh
+import msgspec
 from asyncssh import SSHClientConnectionOptions as Options
 
 from backends.channel.base import ChannelError, HostKeyChanged, NotAdmitted, Unreachable
@@ -21,12 +23,21 @@ from supervisors import Clock
 HEALTHY_S = 60.0
 """A connection that lasted so long was a good one: after its loss the waits start anew."""
 
+JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?")
+"""One host of ProxyJump (ssh_config(5)), which lists them with commas in the order of the way."""
+
+FARTHEST = 8
+"""Most jump hosts that lead to a jump host; more are a circle."""
+
+SYSTEM_WIDE = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+"""GlobalKnownHostsFile, where the configuration names none (ssh_config(5)); it may be missing."""
+
 FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """Preferred unless the SSH configuration names Ciphers: twice as fast here as chacha20 (bench/storage_elements.py)."""
 
 
 class Connection:
-    """The connection to one host. `jump` is that of the host it goes through."""
+    """The connection to one host. `jump` is that of the host it goes through; else one to each that ProxyJump names."""
 
     def __init__(
         self,
@@ -35,6 +46,7 @@ class Connection:
         clock: Clock,
         jump: "Connection | None" = None,
         chance: random.Random | None = None,
+        stage: int = 0,
     ) -> None:
         self.name = name
         self.made = 0
@@ -45,6 +57,9 @@ class Connection:
         self._settings = settings
         self._clock = clock
         self._jump = jump
+        self._stage = stage
+        self._way: Any = None
+        self._on_it: list[Connection] = []
         self._chance = chance or random.SystemRandom()
         self._open: asyncssh.SSHClientConnection | None = None
         self._opened_at = 0.0
@@ -94,6 +109,7 @@ class Connection:
             connection, self._open = self._open, None
             connection.close()
             await connection.wait_closed()
+        await self._leave()
 
     def _stay_out(self) -> None:
         """Raise again what a person has to mend, until the files that it depends on change or its time is over."""
@@ -123,21 +139,47 @@ class Connection:
         return None
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
-        tunnel = await self._jump.get() if self._jump is not None else ()
         address = self._settings.address or self.name
         options = await self._options(address)
+        through = self._jump or await self._named(options.tunnel if options.tunnel != address else None)
+        tunnel = await through.get() if through is not None else None
         return await asyncssh.connect(address, tunnel=tunnel, options=options)
+
+    async def _named(self, way: Any) -> "Connection | None":
+        """Return the connection to the last host that ProxyJump names; each is checked and kept alive as any other."""
+        if way != self._way:
+            await self._leave()
+            for word in str(way).split(",") if way else ():
+                self._on_it.append(self._station(word.strip(), self._on_it[-1] if self._on_it else None))
+            self._way = way
+        return self._on_it[-1] if self._on_it else None
+
+    def _station(self, word: str, before: "Connection | None") -> "Connection":
+        found = JUMP.fullmatch(word)
+        if found is None or self._stage >= FARTHEST:
+            expected = "[user@]host[:port], not reached through itself"
+            raise NotAdmitted(f"host {self.name}: ProxyJump {word!r} of its SSH configuration, expected {expected}")
+        host, port = found["host"].strip("[]"), found["port"]
+        own = {"address": host, "port": int(port) if port else None, "user": found["user"]}
+        settings = msgspec.structs.replace(self._settings, **own, identity_files=[], known_hosts=None, jump=None)
+        return Connection(host, settings, self._clock, before, self._chance, self._stage + 1)
+
+    async def _leave(self) -> None:
+        """Close the connections to the hosts that ProxyJump names, the farthest first."""
+        while self._on_it:
+            await self._on_it.pop().close()
+        self._way = None
 
     async def _options(self, address: str) -> Options:
         set_ = self._settings
-        given: dict[str, Any] = {"port": set_.port, "username": set_.user, "config": set_.ssh_config}
+        given: dict[str, Any] = {"port": set_.port, "username": set_.user}
         given = {key: value for key, value in given.items() if value is not None}
+        given["config"] = set_.ssh_config or ()  # the user's own; None would mean none
         if set_.identity_files:
             given["client_keys"] = self._identities()
         try:
             base = await Options.construct(None, host=address, **given)
-            known = set_.known_hosts or base.known_hosts
-            self._seen = _Seen(_files(known))
+            self._seen = _Seen([set_.known_hosts] if set_.known_hosts else _files(base.config))
             self._files_seen = self._files()
             if not base.config.get("Ciphers"):
                 given["encryption_algs"] = FAST_CIPHERS
@@ -214,8 +256,8 @@ class Connection:
 class _Seen:
     """What known_hosts says of a host, and the key that the host showed if that is another."""
 
-    def __init__(self, paths: list[str] | None = None) -> None:
-        self.paths = paths or _files(None)
+    def __init__(self, paths: Sequence[str] = ()) -> None:
+        self.paths = [os.path.expanduser(path) for path in paths or ("~/.ssh/known_hosts",)]
         self.known = False
         self.shown = ""
 
@@ -245,10 +287,10 @@ class _Watch(asyncssh.SSHClient):
         self._owner.lost(exc)
 
 
-def _files(known: Any) -> list[str]:
+def _files(config: Any) -> list[str]:
     """Return the names of known_hosts files; "none" in a configuration is not taken for leave to trust anybody."""
-    listed = [known] if isinstance(known, str | Path) else list(known or ())
-    return [os.path.expanduser(str(path)) for path in listed] or [os.path.expanduser("~/.ssh/known_hosts")]
+    own = config.get("UserKnownHostsFile") or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+    return [*own, *(config.get("GlobalKnownHostsFile") or SYSTEM_WIDE)]
 
 
 def _stamp(path: str) -> tuple[str, int, int]:

@@ -37,6 +37,7 @@ from domain.policy import (
     take_back,
 )
 from domain.ranges import Range, first_overlap, intersect, subtract, total, union
+from domain.siting import reachable
 from domain.spec import WorkflowSpec
 from domain.transition import IllegalMove
 
@@ -168,7 +169,7 @@ class FakeProdMgr:
             raise refused(409, "request_finished", f"request {number} is finished")
         chosen = [found for found in self.books.requests.values() if number in (None, found.number)]
         suited = [found for found in chosen if found.state in OFFERED and found.number not in without]
-        suited = [found for found in suited if not found.spec.sites or set(found.spec.sites) & set(sites)]
+        suited = [found for found in suited if reachable(found.spec, sites)]
         offered: list[Allocation] = []
         for request in sorted(suited, key=lambda found: (-self._priority(found), found.number)):
             self.books.free_overdue(request)

@@ -13,6 +13,13 @@ class Checksums(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Birth(msgspec.Struct, frozen=True):
+    """What a file was when it was written, as the catalogue knows it: size in bytes, and both checksums."""
+
+    size: int
+    checksums: Checksums
+
+
 READ_BACK = "read back"
 """The method of verification that every element has: all bytes were read from the destination again."""
 
@@ -20,8 +27,8 @@ READ_BACK = "read back"
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
     """A copy that lies whole under its temporary name: size and a checksum were asked of the destination (TX-09).
 
-    `method` says how: READ_BACK, or the server's own checksum ("server sha256", "server adler32"). The checksums that the
-    destination was not asked for are those of the bytes that were sent.
+    `method` says how: READ_BACK, or the server's own checksum ("server sha256", "server adler32"). What the destination was
+    not asked for is as it was at the file's birth.
     """
 
     temporary: str
@@ -58,11 +65,16 @@ class StorageElement(Protocol):
     async def checksums(self, lfn: str) -> Checksums:
         """Read the published file through and return its checksums. Raise StorageError("missing")."""
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
-        """Copy a local file to the temporary name of (lfn, fence), flush it to disk, read it back, and return it.
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
+        """Copy a local file to the temporary name of (lfn, fence) and return it when what lies there is as it was at `birth`.
 
-        An earlier leftover of the same fence is replaced. Nothing is visible under `lfn` yet.
+        Nobody sums up the source for that; without a `birth` it is summed up first. Raise StorageError, "integrity" if the
+        source has another size or the copy another content; nothing is left of it then. An earlier leftover of the same
+        fence is replaced. Nothing is visible under `lfn` yet.
         """
+
+    async def under_way(self, lfn: str, fence: str) -> int | None:
+        """Return how many bytes of a copy have come to the temporary name of (lfn, fence) so far, None if that is not known."""
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         """Rename to the final name, never over an existing file: then StorageError("exists")."""

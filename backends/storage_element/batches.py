@@ -1,8 +1,7 @@
 """Gathers the copies that are wanted at the same time into few runs of the program that moves them (TX-10).
 
 Who comes while others come goes with them, as far as there are runs left; who comes later waits for the next run: a lone
-file starts at once, a thousand small ones cost a dozen processes instead of a thousand. Sources are looked at, and summed
-up while they are moved, by one thread for each run.
+file starts at once, a thousand small ones cost a dozen processes instead of a thousand.
 """
 
 import asyncio
@@ -10,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from backends.storage_element.base import StorageError
-from backends.storage_element.sums import Sha256, Sums, blocks, size_of, source_fault
+from backends.storage_element.base import Birth, StorageError
+from backends.storage_element.sums import size_of
 
 MOST_FILES = 100
 MOST_BYTES = 1_000_000_000
@@ -20,22 +19,22 @@ GATHER_S = 0.005
 
 
 class Move:
-    """One copy: `source` here, of `size` bytes with `sums`, to `target` there; `alone`, or in a run with others.
+    """One copy: `source` here, as it was at its `birth`, to `target` there.
 
-    Whoever moves it says `landed` or `failed`; `told` is the checksum that the destination names, if it names one, `found`
-    the sha256 of what was read back in the same run.
+    Whoever moves it says `landed` or `failed`; `told` is the sha256 of what lies there, if the same run has found it out.
     """
 
-    def __init__(self, source: Path, target: str) -> None:
+    def __init__(self, source: Path, target: str, birth: Birth) -> None:
         self.source = source
         self.target = target
-        self.size = 0
-        self.sums = Sums()
-        self.alone = True
+        self.birth = birth
         self.arrived = False
         self.told = ""
-        self.found: Sha256 | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def size(self) -> int:
+        return self.birth.size
 
     def failed(self, error: StorageError) -> None:
         if not self.done.done():
@@ -61,12 +60,12 @@ class Batches:
         self._gathering = False
         self._under_way: dict[asyncio.Task[None], list[Move]] = {}
 
-    async def move(self, source: Path, target: str) -> Move:
+    async def move(self, source: Path, target: str, birth: Birth) -> Move:
         """Copy a file and return how it went; raise StorageError, "missing" if there is no source.
 
         On cancellation a run that nobody else waits for is ended, and is over when this returns.
         """
-        move = Move(source, target)
+        move = Move(source, target, birth)
         self._waiting.append(move)
         if not self._gathering:
             self._gathering = True
@@ -80,6 +79,11 @@ class Batches:
                     await asyncio.gather(run, return_exceptions=True)
             raise
         return move
+
+    def source(self, target: str) -> Path | None:
+        """Return the source of what is on its way to `target`."""
+        moves = (move for run in self._under_way.values() for move in run)
+        return next((move.source for move in moves if move.target == target), None)
 
     def _gathered(self) -> None:
         self._gathering = False
@@ -96,8 +100,13 @@ class Batches:
         free = self._runs - len(self._under_way)
         most = min(MOST_FILES, max(self._share, -(-len(self._waiting) // free)))
         moves: list[Move] = []
+        size = 0
         while self._waiting and len(moves) < most:
-            move = self._waiting.popleft()
+            move = self._waiting[0]
+            size += move.size
+            if moves and size > MOST_BYTES:
+                break
+            self._waiting.popleft()
             if not move.done.done():
                 moves.append(move)
         return moves
@@ -107,36 +116,16 @@ class Batches:
         for move, fault in zip(moves, faults, strict=True):
             if fault is not None:
                 move.failed(fault)
-        self._leave(moves)
         going = [move for move in moves if not move.done.done()]
-        if not going:
-            return
-        for move in going:
-            move.alone = len(going) == 1
-        summing = asyncio.create_task(asyncio.to_thread(_sum_up, going))
         try:
-            await self._mover(going)
+            if going:
+                await self._mover(going)
             _fail(going, StorageError("the mover said nothing of this file", kind="transient"))
         except StorageError as error:
             _fail(going, error)
-        finally:
-            faults = await summing
-        for move, fault in zip(going, faults, strict=True):
-            if fault is not None:
-                move.failed(fault)
-            elif not move.done.done():
+        for move in going:
+            if not move.done.done():
                 move.done.set_result(None)
-
-    def _leave(self, moves: list[Move]) -> None:
-        """Leave to the next run what would be too much for this one."""
-        size = 0
-        for number, move in enumerate(moves):
-            size += move.size
-            if number and size > MOST_BYTES:
-                self._waiting.extendleft(reversed(moves[number:]))
-                del moves[number:]
-                self._start()
-                return
 
     def _ended(self, run: asyncio.Task[None]) -> None:
         error = None if run.cancelled() else run.exception()
@@ -153,27 +142,15 @@ def _fail(moves: Sequence[Move], fault: StorageError) -> None:
 
 
 def _look(moves: Sequence[Move]) -> list[StorageError | None]:
-    """Have the size of every source; return what is wrong with each."""
-    faults: list[StorageError | None] = []
-    for move in moves:
-        try:
-            move.size = size_of(move.source)
-            faults.append(None)
-        except StorageError as fault:
-            faults.append(fault)
-    return faults
+    """Look at every source; return what is wrong with each."""
+    return [_fault(move) for move in moves]
 
 
-def _sum_up(moves: Sequence[Move]) -> list[StorageError | None]:
-    """Sum up every source that somebody still waits for; return what is wrong with each."""
-    faults: list[StorageError | None] = []
-    for move in moves:
-        try:
-            for block in blocks(move.source):
-                if move.done.done():
-                    break
-                move.sums.update(block)
-            faults.append(None)
-        except OSError as fault:
-            faults.append(source_fault(move.source, fault))
-    return faults
+def _fault(move: Move) -> StorageError | None:
+    try:
+        size = size_of(move.source)
+    except StorageError as fault:
+        return fault
+    if size == move.size:
+        return None
+    return StorageError(f"source {move.source} has {size} bytes, expected {move.size}", kind="integrity")

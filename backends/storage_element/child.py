@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,10 @@ from backends.storage_element.base import StorageError
 from backends.storage_element.sums import BLOCK, Sums, read_through
 
 Taken = TypeVar("Taken")
+
+
+_running: set[int] = set()
+"""The programs under way, by process id."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -94,6 +99,7 @@ async def _child(
         )
     except OSError as fault:
         raise StorageError(f"{argv[0]} cannot be run: {fault}; is it installed?", kind="permission") from fault
+    _running.add(child.pid)
     try:
         async with asyncio.timeout(deadline_s):
             yield child
@@ -104,3 +110,15 @@ async def _child(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             await child.communicate()
+        _running.discard(child.pid)
+
+
+def position(path: Path) -> int | None:
+    """Return how many bytes of a file one of the programs under way has read (fdinfo of proc(5)), None if none has it open."""
+    for pid in tuple(_running):
+        with contextlib.suppress(OSError):
+            for opened in Path(f"/proc/{pid}/fd").iterdir():
+                if os.readlink(opened) == str(path):
+                    told = Path(f"/proc/{pid}/fdinfo/{opened.name}").read_text()
+                    return int(told.split()[1])
+    return None

@@ -1,17 +1,20 @@
 """Moves files to and from a web server by curl: many in one run, and told by standard input what to do.
 
-Among the arguments of a process a token would be seen. A file is sent, and read back by the same run.
+Among the arguments of a process a token would be seen.
 """
 
+import asyncio
 import functools
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from backends.storage_element import child
 from backends.storage_element.base import StorageError
 from backends.storage_element.batches import Move
-from backends.storage_element.sums import BLOCK, Sha256
+from backends.storage_element.sums import Sha256, summed
 
 COMMAND = ("curl", "-q", "-K", "-")
 
@@ -23,58 +26,84 @@ KINDS |= {413: "space", 507: "space"}
 """HTTP status in the words of the contract; any other that is no success is "transient"."""
 
 _ALWAYS = {
-    "write-out": "%{stderr}@%{http_code} %{size_download}\\n",
+    "write-out": "%{stderr}\\n@%{urlnum} %{http_code} %{exitcode} %{errormsg}\\n",
     "speed-limit": "1",
     "speed-time": str(round(SILENT_S)),
     "connect-timeout": "20",
 }
-_SWITCHES = "silent\nshow-error\nfail-early\nlocation-trusted\n"
-_ANSWER = re.compile(r"(.*?)^@(\d{3}) (\d+)\n", re.MULTILINE | re.DOTALL)
+_SWITCHES = "silent\nshow-error\nno-progress-meter\nfail-early\nlocation-trusted\n"
+_ANSWER = re.compile(r"^@(\d+) (\d{3}) (\d+) (.*)$", re.MULTILINE)
+_BY_ANOTHER = (26, 42)
+"""Exit codes of a file that was not tried, or not to its end: the fault of another one has ended the run."""
+
+PORTION = 64_000_000
+"""Bytes that are read back into files at once."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    code: int
+    said: str
+
+    @property
+    def good(self) -> bool:
+        return self.code == 0 and 200 <= self.status < 300
 
 
 class Curl:
-    """Runs of curl for one server. `options` are asked for before each: certificates, and a header that admits us."""
+    """Runs of curl for one server, each with at most `parallel` connections. `options` are asked for before each run:
+    certificates, and a header that admits us."""
 
-    def __init__(self, options: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, options: Callable[[], Mapping[str, str]], parallel: int) -> None:
         self._options = options
+        self._parallel = f"parallel\nparallel-max = {parallel}\n"
 
-    async def send(self, moves: Sequence[Move], back: Sequence[Move]) -> dict[Move, StorageError]:
-        """Send files one after the other, then read some of them `back`. Return the faults; whatever was not tried after a
-        lost connection has neither a fault nor arrived."""
-        script = self._section(f"upload-file = {_quoted(move.source)}\n{_url(move.target)}" for move in moves)
-        if back:
-            script += "next\nfail\n" + self._section((_url(move.target) for move in back), keep=True)
-        found, ended = await child.piped(COMMAND, functools.partial(_split, back), stdin=script.encode())
-        answers = [(said, int(status), int(size)) for said, status, size in _ANSWER.findall(_text(ended))]
-        if not answers:
-            raise StorageError(f"curl, {len(moves)} files: exit code {ended.code}: {ended.said}", kind="transient")
+    async def send(self, moves: Sequence[Move]) -> dict[Move, StorageError]:
+        """Send files. Return the faults; whatever was not tried after a lost connection has neither a fault nor arrived. Raise
+        StorageError if none was tried."""
+        script = self._script(
+            f"upload-file = {_quoted(move.source)}\n{_url(move.target)}output = /dev/null\n" for move in moves
+        )
+        ended = await child.run(COMMAND, stdin=script.encode())
+        answers = _answers(ended)
         faults = {}
-        for move, (said, status, _) in zip(moves, answers, strict=False):
-            if 200 <= status < 300 and "curl: (" not in said:
+        for number, move in enumerate(moves):
+            answer = answers.get(number)
+            if answer is not None and answer.good:
                 move.landed()
-            else:
-                faults[move] = _fault(f"PUT {move.target}", status, said)
-        for move, sums, (_, _, size) in zip(back, found, answers[len(moves) :], strict=False):
-            if size != move.size:
-                break  # from here on nobody knows whose bytes they are: the others are verified one by one
-            move.found = sums
+            elif answer is not None and answer.code not in _BY_ANOTHER:
+                faults[move] = _fault(f"PUT {move.target}", answer)
+        if not faults and not any(move.arrived for move in moves):
+            raise StorageError(f"curl, {len(moves)} files: exit code {ended.code}: {ended.said}", kind="transient")
         return faults
+
+    async def read_back(self, moves: Sequence[Move]) -> None:
+        """Read files from the server again, and note the sha256 of each that came."""
+        for those in _portions(moves):
+            with tempfile.TemporaryDirectory(prefix="curl-", ignore_cleanup_errors=True) as directory:
+                back = [Path(directory, str(number)) for number in range(len(those))]
+                script = "fail\n" + self._script(
+                    f"output = {_quoted(path)}\n{_url(move.target)}" for path, move in zip(back, those, strict=True)
+                )
+                answers = _answers(await child.run(COMMAND, stdin=script.encode()))
+                came = [n for n in range(len(those)) if n in answers and answers[n].good]
+                sums = await asyncio.to_thread(lambda: [_sum_of(back[n]) for n in came])  # noqa: B023 -- awaited here
+            for n, digest in zip(came, sums, strict=True):
+                those[n].told = digest
 
     async def read(self, url: str) -> Sha256:
         """Sum up a file; raise StorageError."""
-        script = "fail\n" + self._section([_url(url)], keep=True)
-        sums, ended = await child.piped(COMMAND, _sum_up, stdin=script.encode())
-        answer = _ANSWER.search(_text(ended))
-        if ended.code or answer is None:
-            raise _fault(f"GET {url}", int(answer[2]) if answer else 0, answer[1] if answer else ended.said)
+        script = "fail\n" + self._script([_url(url)])
+        sums, ended = await child.piped(COMMAND, functools.partial(summed, Sha256()), stdin=script.encode())
+        answer = _answers(ended).get(0, _Answer(0, ended.code, ended.said))
+        if not answer.good:
+            raise _fault(f"GET {url}", answer)
         return sums
 
-    def _section(self, files: Iterable[str], *, keep: bool = False) -> str:
-        """Return what is to be done with files in one way; `keep`: their content goes to standard output."""
+    def _script(self, files: Iterable[str]) -> str:
         told = {**_ALWAYS, **self._options()}
         options = "".join(f"{key} = {_quoted(value)}\n" for key, value in told.items() if value)
-        sink = "" if keep else "output = /dev/null\n"
-        return _SWITCHES + options + "".join(file + sink for file in files)
+        return _SWITCHES + self._parallel + options + "".join(files)
 
 
 def _url(url: str) -> str:
@@ -86,32 +115,28 @@ def _quoted(value: object) -> str:
     return f'"{escaped}"'
 
 
-def _text(ended: child.Ended) -> str:
-    return ended.err.decode(errors="replace")
+def _answers(ended: child.Ended) -> dict[int, _Answer]:
+    """Return what curl says of each file, by its number in the script."""
+    found = _ANSWER.findall(ended.err.decode(errors="replace"))
+    return {int(number): _Answer(int(status), int(code), said) for number, status, code, said in found}
 
 
-def _fault(what: str, status: int, said: str) -> StorageError:
-    return StorageError(f"{what}: {status or ''} {said.strip()}", kind=KINDS.get(status, "transient"))
+def _fault(what: str, answer: _Answer) -> StorageError:
+    said = answer.said or f"exit code {answer.code} of curl"
+    text = f"{what}: {answer.status or ''} {said if answer.code else ''}".rstrip()
+    return StorageError(text, kind=KINDS.get(answer.status, "transient"))
 
 
-def _sum_up(reader: int) -> Sha256:
-    sums = Sha256()
-    _read(reader, sums, None)
-    return sums
+def _portions(moves: Iterable[Move]) -> Iterator[list[Move]]:
+    portion: list[Move] = []
+    for move in moves:
+        if portion and sum(each.size for each in portion) + move.size > PORTION:
+            yield portion
+            portion = []
+        portion.append(move)
+    if portion:
+        yield portion
 
 
-def _split(moves: Sequence[Move], reader: int) -> list[Sha256]:
-    """Sum up contents that follow one another, each as long as it should be; read what is more than that, too."""
-    found = [Sha256() for _ in moves]
-    for move, sums in zip(moves, found, strict=True):
-        _read(reader, sums, move.size)
-    _read(reader, Sha256(), None)
-    return found
-
-
-def _read(reader: int, sums: Sha256, size: int | None) -> None:
-    while size is None or sums.size < size:
-        block = os.read(reader, BLOCK if size is None else min(BLOCK, size - sums.size))
-        if not block:
-            return
-        sums.update(block)
+def _sum_of(path: Path) -> str:
+    return summed(Sha256(), path).digest if path.exists() else ""

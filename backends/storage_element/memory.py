@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends.storage_element.base import Checksums, Landed, StorageError
+from backends.storage_element.base import Birth, Checksums, Landed, StorageError
 
 
 class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +56,7 @@ class MemoryStorage:
             raise StorageError(f"{lfn} is not there", kind="missing")
         return found.checksums if found.content is None else _sums(found.content)
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
         temporary = self._name(lfn, fence)
         try:
             content = await asyncio.to_thread(source.read_bytes)
@@ -64,19 +64,27 @@ class MemoryStorage:
             raise StorageError(str(fault), kind="missing") from fault
         except OSError as fault:
             raise StorageError(str(fault), kind="transient") from fault
-        return self._land(temporary, _File(len(content), _sums(content), content))
+        return self._land(temporary, _File(len(content), _sums(content), content), birth)
 
-    def copy_from(self, other: "MemoryStorage", source: str, lfn: str, fence: str) -> Landed:
+    def copy_from(
+        self, other: "MemoryStorage", source: str, lfn: str, fence: str, birth: Birth | None = None
+    ) -> Landed:
         """Take a published file of another one under the temporary name of (lfn, fence), as `receive` does."""
         found = other._files.get(other.pfn(source))
         if found is None:
             raise StorageError(f"{source} is not there", kind="missing")
-        return self._land(self._name(lfn, fence), found)
+        return self._land(self._name(lfn, fence), found, birth)
 
-    def _land(self, temporary: str, file: _File) -> Landed:
+    def _land(self, temporary: str, file: _File, birth: Birth | None) -> Landed:
+        if birth is not None and (file.size, file.checksums) != (birth.size, birth.checksums):
+            raise StorageError(f"the source of {temporary} differs from {birth}", kind="integrity")
         self._forget(self._temporary, temporary)
         self._keep(self._temporary, temporary, file)
         return Landed(temporary=temporary, size=file.size, checksums=file.checksums)
+
+    async def under_way(self, lfn: str, fence: str) -> int | None:
+        found = self._temporary.get(self._name(lfn, fence))
+        return None if found is None else found.size
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         name = self.pfn(lfn)

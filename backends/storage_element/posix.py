@@ -12,10 +12,16 @@ import msgspec
 from msgspec import Meta
 
 from backends.storage_element import names, room
-from backends.storage_element.base import Checksums, Landed, StorageError
-from backends.storage_element.sums import BLOCK, Sums, compare, read_through
+from backends.storage_element.base import Birth, Checksums, Landed, StorageError
+from backends.storage_element.sums import Sha256, Summing, Sums, blocks, compare, read_through, summed
 
 _Answer = TypeVar("_Answer")
+
+PIECE = 64 << 20
+"""Bytes that the kernel is asked to copy at once."""
+
+_NOT_THIS_WAY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a kernel says that cannot copy between two file systems by itself; nothing is copied then."""
 
 KINDS = {
     errno.ENOENT: "missing",
@@ -56,19 +62,22 @@ class PosixStorage:
         return Path(self.pfn(lfn))
 
     async def size(self, lfn: str) -> int | None:
-        return await _in_thread(lambda: self._size(lfn))
+        return await _in_thread(lambda: _size(self._safe(lfn)))
 
     async def checksums(self, lfn: str) -> Checksums:
-        return await _in_thread(lambda: _read(self._safe(lfn), uncached=False).checksums)
+        return await _in_thread(lambda: _read(self._safe(lfn), Sums(), uncached=False).checksums)
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
-        return await _in_thread(lambda: self._receive(source, lfn, fence))
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
+        return await _in_thread(lambda: self._receive(source, lfn, fence, birth or read_through(source).birth))
+
+    async def under_way(self, lfn: str, fence: str) -> int | None:
+        return await _in_thread(lambda: _size(self._temporary(lfn, fence)))
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         await _in_thread(lambda: self._publish(landed, lfn))
 
     async def fetch(self, lfn: str, target: Path) -> Checksums:
-        return await _in_thread(lambda: _copied(self._safe(lfn), str(target), os.O_NOFOLLOW).checksums)
+        return await _in_thread(lambda: self._fetch(lfn, target))
 
     async def discard(self, lfn: str, fence: str) -> None:
         await _in_thread(lambda: _remove(self._temporary(lfn, fence)))
@@ -96,23 +105,22 @@ class PosixStorage:
         self._safe(lfn)
         return self._root + names.temporary(lfn, fence)
 
-    def _size(self, lfn: str) -> int | None:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return os.stat(self._safe(lfn), follow_symlinks=False).st_size
-        return None
-
-    def _receive(self, source: Path, lfn: str, fence: str) -> Landed:
+    def _receive(self, source: Path, lfn: str, fence: str, birth: Birth) -> Landed:
         temporary = self._temporary(lfn, fence)
         _remove(temporary)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
-        sent = _copied(source, temporary)
+        _copy(source, temporary)
         try:
-            back = _read(temporary, uncached=True)
-            compare(temporary, sent, back.size, back.checksums)
+            back = _read(temporary, Sha256(), uncached=True)
+            compare(temporary, birth, back.size, back.digest)
         except BaseException:
             _forget(temporary)
             raise
-        return Landed(temporary=temporary, size=sent.size, checksums=back.checksums)
+        return Landed(temporary=temporary, size=birth.size, checksums=birth.checksums)
+
+    def _fetch(self, lfn: str, target: Path) -> Checksums:
+        _copy(self._safe(lfn), str(target), os.O_NOFOLLOW)
+        return read_through(target).checksums
 
     def _publish(self, landed: Landed, lfn: str) -> None:
         path = self._safe(lfn)
@@ -141,33 +149,52 @@ async def _in_thread(work: Callable[[], _Answer]) -> _Answer:
         raise StorageError(str(fault), kind=KINDS.get(fault.errno or 0, "transient")) from fault
 
 
-def _copied(source: str | Path, target: str, flags: int = 0) -> Sums:
+def _size(path: str) -> int | None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.stat(path, follow_symlinks=False).st_size
+    return None
+
+
+def _copy(source: str | Path, target: str, flags: int = 0) -> None:
     """Copy to a new file, flushed to disk; nothing is left of it after an error. `flags` are for opening the source."""
-    sent, buffer = Sums(), memoryview(bytearray(BLOCK))
     write = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with open(os.open(source, os.O_RDONLY | flags), "rb", buffering=0) as reader:
         descriptor = os.open(target, write, 0o644)
         try:
             with open(descriptor, "wb", buffering=0) as sink:
-                while count := reader.readinto(buffer):
-                    block = buffer[:count]
-                    sent.update(block)
-                    while block:
-                        block = block[sink.write(block) :]
+                _pour(reader.fileno(), sink.fileno())
                 os.fsync(sink.fileno())
         except BaseException:
             _forget(target)
             raise
-    return sent
 
 
-def _read(path: str, *, uncached: bool) -> Sums:
+def _pour(reader: int, sink: int) -> None:
+    """Copy from where both stand to the end: in the kernel, as far as these file systems let it."""
+    for way in (os.copy_file_range, _sent):
+        try:
+            while way(reader, sink, PIECE):
+                pass
+        except OSError as fault:
+            if fault.errno not in _NOT_THIS_WAY:
+                raise
+    for block in blocks(reader):
+        written = 0
+        while written < len(block):
+            written += os.write(sink, block[written:])
+
+
+def _sent(reader: int, sink: int, count: int) -> int:
+    return os.sendfile(sink, reader, None, count)
+
+
+def _read(path: str, sums: Summing, *, uncached: bool) -> Summing:
     """Sum a file up; `uncached`: the kernel drops its pages first, so that the medium answers."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         if uncached:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return read_through(descriptor)
+        return summed(sums, descriptor)
     finally:
         os.close(descriptor)
 

@@ -19,7 +19,7 @@ from msgspec import Meta
 from backends.channel.base import ChannelError
 from backends.channel.hosts import Hosts
 from backends.storage_element import child, names, room
-from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
+from backends.storage_element.base import READ_BACK, Birth, Checksums, Landed, StorageError
 from backends.storage_element.batches import Batches, Move
 from backends.storage_element.shell import Shell
 from backends.storage_element.sums import Sums, compare, forget, size_of, sums_of
@@ -85,14 +85,19 @@ class SftpStorage:
         async with self._session(lfn) as sftp:
             return (await _read(sftp, path)).checksums
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
         temporary = self._settings.root + names.temporary(lfn, fence)
         try:
-            move = await self._batches.move(source, temporary)
+            move = await self._batches.move(source, temporary, birth or (await sums_of(source)).birth)
             method = await self._verify(move)
         except StorageError as error:
             raise await self._cleared(error, temporary, source) from error
-        return Landed(temporary=temporary, size=move.size, checksums=move.sums.checksums, method=method)
+        return Landed(temporary=temporary, size=move.size, checksums=move.birth.checksums, method=method)
+
+    async def under_way(self, lfn: str, fence: str) -> int | None:
+        temporary = self._settings.root + names.temporary(lfn, fence)
+        async with self._session(lfn) as sftp:
+            return await _size(sftp, temporary)
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         path = self.pfn(lfn)
@@ -256,12 +261,12 @@ class SftpStorage:
     async def _verify(self, move: Move) -> str:
         """Compare what lies there with what was sent; return by which method (TX-09)."""
         path = move.target
-        if self._one_tree and move.told == move.sums.checksums.sha256:
+        if self._one_tree and move.told == move.birth.checksums.sha256:
             return "server sha256"  # of so many bytes, too: no other length has this sum
         async with self._session(path) as sftp:
             # without a sum of the server's, and before a wrong one is believed: a shell may see other files than SFTP does
             found = await _read(sftp, path)
-        compare(path, move.sums, found.size, found.checksums)
+        compare(path, move.birth, found.size, found.checksums.sha256)
         return READ_BACK
 
     async def _cleared(self, error: StorageError, temporary: str, source: Path) -> StorageError:

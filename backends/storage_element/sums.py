@@ -7,8 +7,9 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from backends.storage_element.base import Checksums, StorageError
+from backends.storage_element.base import Birth, Checksums, StorageError
 
 BLOCK = 1 << 20
 """Bytes read at once."""
@@ -31,6 +32,10 @@ class Sums:
     def checksums(self) -> Checksums:
         return Checksums(adler32=f"{self._adler:08x}", sha256=self._sha.hexdigest())
 
+    @property
+    def birth(self) -> Birth:
+        return Birth(self.size, self.checksums)
+
 
 class Sha256:
     """Of a stream of bytes that is only compared: the stronger of the two sums."""
@@ -48,12 +53,19 @@ class Sha256:
         return self._sha.hexdigest()
 
 
-def read_through(path: str | Path | int) -> Sums:
-    """Read a local file, or an open descriptor, through; raise OSError."""
-    sums = Sums()
+Summing = TypeVar("Summing", Sums, Sha256)
+
+
+def summed(sums: Summing, path: str | Path | int) -> Summing:
+    """Read a local file, or an open descriptor, through and return `sums` of it; raise OSError."""
     for block in blocks(path):
         sums.update(block)
     return sums
+
+
+def read_through(path: str | Path | int) -> Sums:
+    """Return all sums of a local file, or an open descriptor; raise OSError."""
+    return summed(Sums(), path)
 
 
 def blocks(path: str | Path | int) -> Iterator[memoryview]:
@@ -93,22 +105,17 @@ def forget(target: Path) -> None:
         os.unlink(target)
 
 
-def compare(what: str, sent: Sums, size: int | None, found: Checksums | str) -> None:
-    """Raise StorageError("integrity") unless size and checksum of the destination are those of what was sent.
+def compare(what: str, birth: Birth, size: int | None, found: str) -> None:
+    """Raise StorageError("integrity") unless size and checksum of the destination are those of the file's birth.
 
-    `found` is both checksums, or one of them alone as the server named it: 64 digits are a sha256, fewer an adler32, which
-    is compared as a number because servers drop its leading zeros (XRootD #1483).
+    `found` is one checksum: 64 digits are a sha256, fewer an adler32. They are compared as numbers because servers drop
+    leading zeros (XRootD #1483).
     """
-    told = sent.checksums
-    if isinstance(found, Checksums):
-        same, shown = found == told, found.adler32
-    elif len(found) == 64:
-        same, shown = found.lower() == told.sha256, f"sha256 {found}"
-    else:
-        same, shown = _number(found) == int(told.adler32, 16), found
-    if size != sent.size or not same:
-        text = f"{what} reads back as {size} bytes with adler32 {shown}"
-        raise StorageError(f"{text}, written were {sent.size} with {told.adler32}", kind="integrity")
+    kind = "sha256" if len(found) == 64 else "adler32"
+    expected = birth.checksums.sha256 if kind == "sha256" else birth.checksums.adler32
+    if size != birth.size or _number(found) != int(expected, 16):
+        text = f"{what} reads back as {size} bytes with {kind} {found}"
+        raise StorageError(f"{text}, expected {birth.size} with {expected}", kind="integrity")
 
 
 def _number(text: str) -> int:

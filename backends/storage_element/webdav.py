@@ -23,11 +23,11 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
-from backends.storage_element import names, room
-from backends.storage_element.base import READ_BACK, Checksums, Landed, StorageError
+from backends.storage_element import child, names, room
+from backends.storage_element.base import READ_BACK, Birth, Checksums, Landed, StorageError
 from backends.storage_element.batches import Batches, Move
 from backends.storage_element.curl import KINDS, SILENT_S, Curl
-from backends.storage_element.sums import Sums, compare, forget
+from backends.storage_element.sums import Sums, compare, forget, sums_of
 
 CHUNK = 4 << 20
 """Bytes handed to the connection at once."""
@@ -37,8 +37,8 @@ AT_HAND = 256 * 1024
 
 log = logging.getLogger(__name__)
 
-SHARE = 25
-"""So many small files go by one curl before another one is started for more: each is 10 to 20 ms of CPU."""
+RUNS = 2
+"""So many curl run at once, and share the connections: each is 10 to 20 ms of CPU."""
 
 REPEATABLE = ("HEAD", "GET", "DELETE", "PROPFIND", "MKCOL")
 """Methods that may be sent again without harm."""
@@ -70,12 +70,13 @@ class WebdavStorage:
         self._base = unquote(urlsplit(self._url).path)
         self._http: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(settings.at_once)
-        self._batches = Batches(self._upload, settings.at_once, share=SHARE)
-        self._curl = Curl(self._curl_options)
+        self._batches = Batches(self._upload, RUNS)
+        self._curl = Curl(self._curl_options, max(1, settings.at_once // RUNS))
         self._has_curl = shutil.which("curl") is not None
         if not self._has_curl:
             log.warning("%s: no curl on this machine: files go slowly, and by the agent itself", self._url)
         self._folders: set[str] = set()
+        self._made = 0
         self._tells_sums: bool | None = None
         self._refuses = False
 
@@ -97,16 +98,22 @@ class WebdavStorage:
     async def checksums(self, lfn: str) -> Checksums:
         return (await self._read(self.pfn(lfn))).checksums
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
         temporary = self._url + quote(names.temporary(lfn, fence))
         try:
-            move = await self._batches.move(source, temporary)
+            move = await self._batches.move(source, temporary, birth or (await sums_of(source)).birth)
             method = await self._verify(move)
         except StorageError:
             with contextlib.suppress(StorageError):
                 await self._delete(temporary)
             raise
-        return Landed(temporary=temporary, size=move.size, checksums=move.sums.checksums, method=method)
+        return Landed(temporary=temporary, size=move.size, checksums=move.birth.checksums, method=method)
+
+    async def under_way(self, lfn: str, fence: str) -> int | None:
+        temporary = self._url + quote(names.temporary(lfn, fence))
+        source = self._batches.source(temporary)  # a server may show nothing before it has all
+        sent = None if source is None else await asyncio.to_thread(child.position, source)
+        return await self._size(temporary) if sent is None else sent
 
     async def publish(self, landed: Landed, lfn: str) -> None:
         path = self.pfn(lfn)
@@ -213,8 +220,9 @@ class WebdavStorage:
         """Write files under their temporary names, as long as the server takes any (TX-10)."""
         rest = await self._with_collections(moves)
         while rest:
+            made = self._made
             faults = await self._bring(rest)
-            await self._again(faults)
+            await self._again(faults, made)
             if not any(move.arrived for move in rest):
                 raise next(iter(faults.values()))
             rest = [move for move in rest if not move.arrived and not move.done.done()]
@@ -238,23 +246,27 @@ class WebdavStorage:
     async def _bring(self, moves: Sequence[Move]) -> dict[Move, StorageError]:
         """Send files: a lone small one ourselves, all others by curl, without a share of the agent's loop. Return the faults."""
         if not self._has_curl or (len(moves) == 1 and moves[0].size < self._settings.child_from_bytes):
-            faults = [(move, await self._put(move)) for move in moves]
-            return {move: fault for move, fault in faults if fault is not None}
-        back = [move for move in moves if move.size < AT_HAND or self._tells_sums is False]
-        return await self._curl.send(moves, back)
+            tried = [(move, await self._put(move)) for move in moves]
+            return {move: fault for move, fault in tried if fault is not None}
+        faults = await self._curl.send(moves)
+        most = AT_HAND if self._tells_sums is not False else self._settings.child_from_bytes
+        await self._curl.read_back([move for move in moves if move.arrived and move.size < most])
+        return faults
 
-    async def _again(self, faults: Mapping[Move, StorageError]) -> None:
-        """Send once more what was refused since its directory has been removed: 409 by RFC 4918, 500 by nginx."""
-        made: dict[str, bool] = {}
+    async def _again(self, faults: Mapping[Move, StorageError], made: int) -> None:
+        """Send once more what was refused since its directory has been removed: 409 by RFC 4918, 500 by nginx. `made`: how often
+        directories had been made before; another run may have seen it, too."""
+        looked: set[str] = set()
         again = []
         for move, fault in faults.items():
             folder = self._folder(move)
             try:
-                if fault.kind in ("missing", "transient") and folder not in made:
-                    made[folder] = not await self._is_collection(folder)
-                    if made[folder]:
-                        await self._make_collections(folder)
-                if not made.get(folder):
+                if fault.kind not in ("missing", "transient"):
+                    raise fault
+                if folder not in looked and not await self._is_collection(folder):
+                    await self._make_collections(folder)
+                looked.add(folder)
+                if self._made == made:
                     raise fault
                 again.append(move)
             except StorageError as error:
@@ -297,24 +309,23 @@ class WebdavStorage:
     async def _verify(self, move: Move) -> str:
         """Compare what lies there with what was sent; return by which method (TX-09). A small file is read back in any case:
         to ask for the server's sum costs as much."""
-        url, sent = move.target, move.sums
-        if move.found is not None:
-            compare(url, sent, move.found.size, move.found.digest)
+        url, birth = move.target, move.birth
+        if move.told == birth.checksums.sha256:
             return READ_BACK
-        if sent.size >= AT_HAND and self._tells_sums is not False:
+        if birth.size >= AT_HAND and self._tells_sums is not False:
             async with self._ask("HEAD", url, headers={"Want-Digest": "sha-256,adler32"}) as answer:
                 size, told = answer.content_length, _digests(answer.headers.get("Digest", ""))
             self._tells_sums = bool(told)
             for kind in sorted(told, reverse=True):  # sha256 before adler32
-                compare(url, sent, size, told[kind])
+                compare(url, birth, size, told[kind])
                 return f"server {kind}"
-        if self._has_curl and sent.size >= self._settings.child_from_bytes:
+        if self._has_curl and birth.size >= self._settings.child_from_bytes:
             async with self._turns:
                 back = await self._curl.read(url)
-            compare(url, sent, back.size, back.digest)
+            compare(url, birth, back.size, back.digest)
         else:
             found = await self._read(url)
-            compare(url, sent, found.size, found.checksums)
+            compare(url, birth, found.size, found.checksums.sha256)
         return READ_BACK
 
     async def _make_collections(self, folder: str) -> None:
@@ -329,6 +340,7 @@ class WebdavStorage:
                 if not await self._is_collection(made):
                     raise
         self._folders.add(folder)
+        self._made += 1
 
     async def _is_collection(self, folder: str) -> bool:
         return any(collection for _, _, collection in await self._listed(folder, depth="0"))

@@ -98,6 +98,7 @@ class GridEngine:
 
     slot_index = '"$((SGE_TASK_ID - 1))"'
     slot_id = '"$JOB_ID.$SGE_TASK_ID"'
+    unset: tuple[str, ...] = ()
 
     def __init__(self, settings: GridSettings) -> None:
         self._settings = settings

@@ -72,7 +72,7 @@ def submit(
         }
         answer = Agent.of(say).post("/workflows", body, Submitted)
         word = "would be taken on" if dry_run else "is taken on" if answer.new else "was there already"
-        say.show(answer, lambda: f"workflow {answer.name} {word}: {answer.events} events in {answer.jobs} jobs")
+        say.show(answer, lambda: f"workflow {answer.name} {word}: {answer.events:,} events in {answer.jobs:,} jobs")
 
 
 def retry(
@@ -95,7 +95,7 @@ def retry(
     with session(config, json=json) as say:
         which: dict[str, Any] = {"site": site, "archived": archived} | ({} if code is None else {"code": code})
         answer = _change(say, "/jobs/retry", _chosen(jobs, workflow, request) | which | {"dry_run": dry_run})
-        _changed(say, answer, "queued again", "none of them is exhausted, paused or cooling off")
+        told_of(say, answer, "queued again", "none of them is exhausted, paused or cooling off")
 
 
 def kill(
@@ -118,7 +118,7 @@ def kill(
         answer = Agent.of(say).post("/jobs/kill", body, Killed)
         left = sum(one.attempts for one in answer.ending)
         done = f"killed, {left} attempts are still to be ended by their targets (see `ending`)" if left else "killed"
-        _changed(say, answer, done, "all of them have ended")
+        told_of(say, answer, done, "all of them have ended")
 
 
 def ending(
@@ -186,7 +186,8 @@ def _change(say: Session, path: str, body: dict[str, Any]) -> Done:
     return Agent.of(say).post(path, body, Done)
 
 
-def _changed(say: Session, answer: Done, done: str, nothing: str, what: str = "job") -> None:
+def told_of(say: Session, answer: Done, done: str, nothing: str, what: str = "job") -> None:
+    """Print which items changed, or would; nothing at all is a failure."""
     if not answer.changed:
         raise Stop(Exit.FAILED, f"nothing to do: {nothing}")
     some = ", ".join(map(str, answer.changed[:20])) + (", ..." if len(answer.changed) > 20 else "")

@@ -6,6 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from domain.spans import written
 from services.console import tables
 from services.console.agent import Agent, part
 from services.console.exits import Exit, Stop
@@ -58,7 +59,7 @@ def _tree(found: list[ActorSnapshot]) -> RenderableType:
         failure = f"{actor.last_failure.type}: {actor.last_failure.text}" if actor.last_failure else ""
         label = "  " * _depth(actor.name, parents) + actor.name
         work = (actor.depth, actor.handled, f"{actor.rate:.1f}") if actor.kind == "actor" else ("", "", "")
-        age = tables.span(actor.current_age) if actor.current else ""
+        age = written(actor.current_age) if actor.current else ""
         rows.append((label, tables.state(actor.state), *work, actor.current or "", age, actor.restarts, failure[:60]))
     return tables.table(HEADS, rows)
 
@@ -76,7 +77,7 @@ def _one(actor: ActorSnapshot) -> RenderableType:
         ("restarts", actor.restarts),
         ("mailbox", f"{actor.depth} of {actor.capacity}, at most {actor.high_water} so far"),
         ("handled", f"{actor.handled}, {actor.rate:.1f} per second, p50 {actor.p50:.4f} s, p99 {actor.p99:.4f} s"),
-        ("now", f"{actor.current} for {tables.span(actor.current_age)}" if actor.current else "-"),
+        ("now", f"{actor.current} for {written(actor.current_age)}" if actor.current else "-"),
         *(("tick", f"{tick.name} every {tick.every:g} s, next in {tick.due_in:.1f} s") for tick in actor.ticks),
         *(("child", child) for child in actor.children),
     ]

@@ -60,6 +60,10 @@ class Agent:
         """Act; raises Stop."""
         return msgspec.json.decode(run(self._call("POST", path, body)), type=kind)
 
+    def change(self, method: str, path: str, body: dict[str, Any], kind: type[T]) -> T:
+        """Act by another method, such as PUT; raises Stop."""
+        return msgspec.json.decode(run(self._call(method, path, body)), type=kind)
+
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
         import aiohttp  # a command that finds no agent does without it
 
@@ -72,23 +76,26 @@ class Agent:
             ):
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NoAgent(f"{self._silent()} ({error or 'no answer in time'}); looked for in {self.path}") from None
+            raise NoAgent(f"{self._silent(error)}; looked for in {self.path}") from None
         if answer.status >= 400:
             raise _refused(answer.status, content)
         return content
 
-    def _silent(self) -> str:
+    def _silent(self, error: Exception) -> str:
         try:
             os.kill(self.file.pid, 0)
         except ProcessLookupError:
             return f"the agent does not run: its process {self.file.pid} is gone"
         except PermissionError:
             pass
-        return f"the agent (process {self.file.pid}) does not answer at {self.file.url}"
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error or "no answer in time"
+        return f"the agent (process {self.file.pid}) does not answer at {self.file.url} ({why})"
 
 
 def part(name: str) -> str:
-    """Return a name as one part of a path."""
+    """Return a name as one part of a path; raises Stop for an empty one."""
+    if not name:
+        raise Stop(Exit.USAGE, "got an empty name, expected that of something")
     return quote(name, safe="")
 
 

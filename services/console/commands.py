@@ -51,6 +51,17 @@ VERBS: dict[str, Verb] = {
         "Show who may run where: modes, breakers with their evidence, records, limits and loads of all targets.",
     ),
     "site": Verb("sites:site", "Change how sites are used; what runs there goes on in any case."),
+    "site-add": Verb(
+        "adding:site_add",
+        "Add a site to those of the configuration file while the agent runs, or change one that was added.",
+    ),
+    "site-drop": Verb(
+        "adding:site_drop",
+        "Take out a site that was added; refused while jobs, outputs or transfers of it are under way.",
+    ),
+    "site-show": Verb(
+        "adding:site_show", "Show how a site is configured, and who added it if it stands not in the file."
+    ),
     "limit": Verb("limiting:limit", "Set a limit of a target at once, in place of the one in the configuration."),
     "limits": Verb(
         "limiting:limits",
@@ -76,6 +87,7 @@ VERBS: dict[str, Verb] = {
     "holds": Verb(
         "holding:holds", "List what is held, drained, down, in test or trusted: by whom, why and until when."
     ),
+    "restrict": Verb("restricting:restrict", "Say where single jobs may run, beside the lists of their workflow."),
     "workflow": Verb("revising:app", "Change workflows while they run."),
     "reload": Verb(
         "reloading:reload",

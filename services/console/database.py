@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from config.secret import SecretError, resolve
+from domain.spans import written
 from services.console import tables
 from services.console.exits import Exit, Stop
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
@@ -127,14 +128,7 @@ def restore(
         place = _backups(say)
         path = _chosen(place, snapshot)
         try:
-            if dry_run:
-                event_id = backup.check(path, time.time())
-                done = restoring.Restoration(0, time.time(), str(path), path.stat().st_mtime, event_id, remove_unknown)
-            else:
-                done = asyncio.run(
-                    restoring.restore(path, place.url, clock=SystemClock(), remove_unknown=remove_unknown)
-                )
-                backup.keep_sandboxes(place.directory / "sandboxes", place.sandboxes)
+            done = _tried(path, remove_unknown) if dry_run else _restored(place, path, remove_unknown)
         except (StoreAway, StoreError, OSError) as error:
             raise Stop(Exit.NO_STORE, str(error)) from None
         view = RestoredView(
@@ -148,6 +142,19 @@ def restore(
             "would be restored" if dry_run else "is restored: run the agent"
         )
         say.show(view, lambda: text)
+
+
+def _tried(path: Path, remove_unknown: bool) -> restoring.Restoration:
+    """Check a snapshot without restoring it."""
+    now = time.time()
+    event_id = backup.check(path, now)
+    return restoring.Restoration(0, now, str(path), path.stat().st_mtime, event_id, remove_unknown)
+
+
+def _restored(place: Backups, path: Path, remove_unknown: bool) -> restoring.Restoration:
+    done = asyncio.run(restoring.restore(path, place.url, clock=SystemClock(), remove_unknown=remove_unknown))
+    backup.keep_sandboxes(place.directory / "sandboxes", place.sandboxes)
+    return done
 
 
 def _chosen(place: Backups, name: str) -> Path:
@@ -221,7 +228,7 @@ def _check(view: CheckView) -> RenderableType:
         ("pages", "sound" if not view.damage else f"damaged: {view.damage[0]}; stop the agent and use db restore"),
         ("size", f"{tables.many(view.size)} bytes, {tables.many(view.free)} of them free"),
         ("compaction", f"{tables.many(view.facts_to_compact)} facts may go now; the next is kept by: {view.held_by}"),
-        ("snapshot", "none" if view.snapshot_age is None else f"{tables.span(view.snapshot_age)} old"),
+        ("snapshot", "none" if view.snapshot_age is None else f"{written(view.snapshot_age)} old"),
         *(("subscriber", f"{each.name}: {tables.many(each.behind)} facts behind") for each in view.subscribers),
     ]
     return tables.table(("store", ""), rows)

@@ -6,6 +6,7 @@ import msgspec
 import typer
 from rich.console import Group, RenderableType
 
+from domain.spans import written
 from services.console import tables
 from services.console.agent import Agent
 from services.console.exits import Exit, Stop
@@ -60,7 +61,7 @@ def _shown(answer: Draining, *, dry_run: bool) -> RenderableType:
     if not answer.since:
         head = "the agent does not drain" + (" (nothing was changed)" if dry_run else "")
     else:
-        eta = "no estimate yet" if answer.eta_s is None else f"done in about {tables.span(answer.eta_s)}"
+        eta = "no estimate yet" if answer.eta_s is None else f"done in about {written(answer.eta_s)}"
         empty = "it is empty" if not answer.left else f"{answer.left} jobs are under way, {eta}"
         head = f"draining since {tables.ago(answer.since)} ({answer.reason}): {empty}"
     rows = [(one.target, one.state, one.jobs) for one in answer.blockers]

@@ -12,6 +12,7 @@ from rich.text import Text
 from domain.file import FileState
 from domain.job import JobState
 from domain.obstacles import agent_away
+from domain.spans import written
 from services.console import limiting, tables
 from services.console.agent import Agent, NoAgent, part
 from services.console.exits import Stop
@@ -87,7 +88,7 @@ def _agent(say: Session) -> tuple[bool, str]:
         return False, str(stop)
     return (
         True,
-        f"running: process {agent.file.pid}, {agent.file.url}, for {tables.span(time.time() - agent.file.started)}",
+        f"running: process {agent.file.pid}, {agent.file.url}, for {written(time.time() - agent.file.started)}",
     )
 
 
@@ -179,6 +180,7 @@ def job(
 def _job(found: views.JobView) -> RenderableType:
     last = found.first_event + found.events - 1
     head = Text.assemble((f"job {found.id} ", "bold"), tables.state(found.state), f" {found.reason}")
+    head.append(f"\n{found.lists}" if found.lists else "")
     attempts = [
         (tried.number, tried.site, tried.target, tried.batch_id, tried.node, tables.state(tried.outcome or "live"),
          tried.exit_code, tried.blame, tables.clock(tried.created_at), tried.cause)

@@ -12,7 +12,7 @@ from rich.text import Text
 from services.console import tables
 from services.console.agent import Agent
 from services.console.exits import Exit, Stop
-from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, session
+from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, Session, session
 
 
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +56,20 @@ def reload(dry_run: DryRun = False, config: ConfigFile = DEFAULT, json: AsJson =
     Example: `run_agent.py reload --dry-run`
     """
     with session(config, json=json) as say:
-        answer = _done(Agent.of(say), dry_run=dry_run)
-        say.show(answer, lambda: _shown(answer))
-        if answer.failed:
-            raise typer.Exit(int(Exit.FAILED))
+        change(say, "POST", "/reload", {"dry_run": dry_run})
 
 
-def _done(agent: Agent, *, dry_run: bool) -> ReloadDone:
+def change(say: Session, method: str, path: str, body: dict[str, Any]) -> None:
+    """Have the agent change what it is configured to, show what came of it; raise Exit for what did not work."""
+    answer = _done(Agent.of(say), method, path, body)
+    say.show(answer, lambda: _shown(answer))
+    if answer.failed:
+        raise typer.Exit(int(Exit.FAILED))
+
+
+def _done(agent: Agent, method: str, path: str, body: dict[str, Any]) -> ReloadDone:
     """Ask for it and wait until it is over, telling what it waits for."""
-    first = agent.post("/reload", {"dry_run": dry_run}, dict[str, Any])
+    first = agent.change(method, path, body, dict[str, Any])
     if "changes" in first:
         return msgspec.convert(first, ReloadDone)
     state, told = msgspec.convert(first, ReloadState), ""

@@ -14,7 +14,7 @@ from services.console.acting import Reason
 from services.console.agent import Agent
 from services.console.holding import ControlsDone, Lasting, control, lasting, told
 from services.console.session import DEFAULT, AsJson, ConfigFile, DryRun, session
-from storage.views.sites import BreakerView, SiteView, all_sites
+from storage.views.sites import BreakerView, SiteView, TargetView, all_sites
 
 Names = Annotated[list[str], typer.Argument(metavar="SITE...", help="Their names.")]
 
@@ -56,7 +56,7 @@ def confirm_feed(dry_run: DryRun = False, config: ConfigFile = DEFAULT, json: As
 
 def _shown(found: list[SiteView]) -> RenderableType:
     rows = [
-        (site.name, one.name, _mode(site), one.shut or "yes", f"{one.held['processing']}/{one.limits['processing']}",
+        (site.name, one.name, _mode(site), _takes(one), f"{one.held['processing']}/{one.limits['processing']}",
          f"{one.held['merge']}/{one.limits['merge']}", str(one.cores), f"{one.score:.3f}", _breaker(one.breaker))
         for site in found
         for one in site.targets
@@ -67,6 +67,12 @@ def _shown(found: list[SiteView]) -> RenderableType:
     said = [one for site in found for target in site.targets for one in target.said]
     set_by_hand = [Text(""), limiting.shown(said)] if said else []
     return Group(tables.table(headings, rows, nothing="no site has a target"), *lines, *set_by_hand)
+
+
+def _takes(one: TargetView) -> str:
+    """Whether a target takes jobs; why not, or why none of a type."""
+    partly = "; ".join(f"no {kind}: {text}" for kind, text in one.closed.items())
+    return one.shut or partly or "yes"
 
 
 def _offer(site: SiteView) -> str:

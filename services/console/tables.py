@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domain.job import JobState
+from domain.spans import written
 from storage.views import Totals, WorkflowView
 
 BAD = frozenset(
@@ -42,7 +43,7 @@ def shown(value: Any) -> str:
 
 def many(value: int) -> str:
     """Return a large number in groups of three."""
-    return f"{value:,}".replace(",", " ")
+    return f"{value:,}"
 
 
 def state(word: str) -> Text:
@@ -52,7 +53,7 @@ def state(word: str) -> Text:
 
 def ago(moment: float | None) -> str:
     """Return how long ago something was."""
-    return "-" if moment is None else f"{span(time.time() - moment)} ago"
+    return "-" if moment is None else f"{written(time.time() - moment)} ago"
 
 
 def until(moment: float | None) -> str:
@@ -60,18 +61,7 @@ def until(moment: float | None) -> str:
     if moment is None:
         return "-"
     left = moment - time.time()
-    return f"in {span(left)}" if left >= 1 else "now"
-
-
-def span(seconds: float) -> str:
-    """Return a time in its two largest units."""
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        if left >= size or (unit == "s" and not parts):
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
+    return f"in {written(left)}" if left >= 1 else "now"
 
 
 def clock(moment: float | None) -> str:
@@ -104,7 +94,7 @@ def workflows(views: Sequence[WorkflowView]) -> RenderableType:
          percent(view.delivered, view.requested), until(view.eta) if view.eta else "-")
         for view in views
     ]  # fmt: skip
-    overview = table(("workflow", "state", "from", *LEDGER, ">delivered", "ready"), rows, nothing="no workflow yet")
+    overview = table(("workflow", "state", "from", *LEDGER, ">done", "ready"), rows, nothing="no workflow yet")
     lines = [
         Text.assemble((f"{view.name}: ", "bold"), counts(view.jobs), Text(f"   {view.reason}" if view.reason else ""))
         for view in views

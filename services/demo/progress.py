@@ -1,5 +1,8 @@
 """What a run looks like at one moment, and what is said of each fact."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 import msgspec
 
 from domain.events import Event
@@ -46,15 +49,18 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
         return done / (3 * self.requested)
 
 
-def phrase(fact: Event) -> str:
-    """Return one line about a fact, empty if it is not worth one."""
-    words = PHRASES.get(type(fact).__name__)
-    if words is None:
-        return ""
-    one, several = words
-    number = len(fact.ids)
-    text = one if not several else f"{number} {one if number == 1 else several}"
-    return f"{text} ({fact.reason})" if fact.reason else text
+def lines(facts: Iterable[Event]) -> list[str]:
+    """Return what is to be said of facts that came together: a line for those of one kind and reason that are worth one."""
+    numbers = Counter[tuple[str, str]]()
+    for fact in facts:
+        numbers[type(fact).__name__, fact.reason] += len(fact.ids)
+    return [_line(kind, number, reason) for (kind, reason), number in numbers.items() if kind in PHRASES]
+
+
+def _line(kind: str, number: int, reason: str) -> str:
+    one, several = PHRASES[kind]
+    text = one if not several else f"{number:,} {one if number == 1 else several}"
+    return f"{text} ({reason})" if reason else text
 
 
 def counted(counts: dict[str, int]) -> str:

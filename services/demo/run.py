@@ -21,7 +21,7 @@ from services.demo.look import AdminLook, StoreLook
 from services.demo.options import DemoError, DemoOptions
 from services.demo.place import CODE, DESTINATION, Place
 from services.demo.processes import Child, call, end_jobs, end_leftovers
-from services.demo.progress import Picture, phrase
+from services.demo.progress import Picture, lines
 from services.demo.scene import Scene
 from services.demo.screen import LiveScreen, PlainScreen, screen_for
 from services.demo.summary import Check, books, outcome, show_checks, show_faults, show_files, show_run
@@ -171,10 +171,10 @@ async def _follow(scene: Scene, screen: PlainScreen | LiveScreen, chaos: Chaos |
     latest = time.monotonic()
     while True:
         scene.check()
-        for logged in await scene.store.news():
+        if news := await scene.store.news():
             latest = time.monotonic()
-            if text := phrase(logged.fact):
-                scene.say(text)
+            for line in lines(logged.fact for logged in news):
+                scene.say(line)
         picture = await _picture(scene, time.monotonic() - begun)
         screen.show(picture)
         if chaos is not None:

@@ -1,12 +1,15 @@
 """Hand out ranges of requests, prolong their leases, take back what was not started."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
 from backends.prodmgr.wire import AcquireCall, Allocation, Lease, Offer, ReleaseCall, Released, RenewCall
 from domain.policy import OFFERED, PolicySettings, RequestState, RequestVerb, cut, hand_out, take_back
 from domain.ranges import Range, intersect, subtract, total, union
+from domain.siting import reachable
+from domain.spec import WorkflowSpec
 from services.prodmgr.identity import Caller
 from services.prodmgr.refusal import Code, Refusal, bad_input, not_found
 from storage import accounts
@@ -44,10 +47,8 @@ def _suited(tx: Tx, call: AcquireCall) -> list[RequestRow]:
         if row.state in (RequestState.COMPLETE, RequestState.FAILED):
             raise Refusal(Code.REQUEST_FINISHED, f"request {row.id} is {row.state.value}: {row.reason}")
         rows = [row] if row.state in OFFERED else []
-    sites = set(call.sites)
-    able = [row for row in rows if row.id not in call.without]
-    reachable = [row for row in able if not (named := _sites(row)) or sites.intersection(named)]
-    return sorted(reachable, key=lambda row: (-_priority(row, call.agent), row.id))
+    able = [row for row in rows if row.id not in call.without and reachable(_spec(row.spec), call.sites)]
+    return sorted(able, key=lambda row: (-_priority(row, call.agent), row.id))
 
 
 def _lease_some(tx: Tx, row: RequestRow, agent: str, budget: int, most: int) -> list[Allocation]:
@@ -169,8 +170,9 @@ def settings_of(row: RequestRow) -> PolicySettings:
     return msgspec.json.decode(row.settings, type=PolicySettings)
 
 
-def _sites(row: RequestRow) -> list[str]:
-    return msgspec.json.decode(row.sites, type=list[str])
+@lru_cache(maxsize=1000)
+def _spec(text: str) -> WorkflowSpec:
+    return msgspec.json.decode(text, type=WorkflowSpec)
 
 
 def _priority(row: RequestRow, agent: str) -> int:

@@ -13,6 +13,7 @@ from services.prodmgr.web import Desk
 from storage.accounts import PRODMGR
 from storage.store import Store
 from supervisors import Clock
+from supervisors.listening import AT_ONCE, WAITING, listen
 
 
 class Server:
@@ -49,7 +50,9 @@ class Server:
         self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=10.0)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls).start()
+            for listening in await listen(self._host, self._port):
+                await web.SockSite(self._runner, listening, ssl_context=self._tls, backlog=AT_ONCE).start()
+                listening.listen(WAITING)
         except BaseException:
             await self.stop()
             raise

@@ -110,8 +110,3 @@ def bury(loop: LifeLoop) -> None:
                 break
     asyncio.set_event_loop(None)
     loop.close()
-
-
-def life_seed(seed: int, life: int) -> int:
-    """Return the seed of the order of tasks in one life."""
-    return seed * 1_000_003 + life

@@ -10,7 +10,7 @@ from backends.batch.base import JobDescription, Verdict
 from backends.batch.simulated import SimulatedBatch
 from backends.batch.simulated_model import SimulatedSettings
 from backends.prodmgr.fake import FakeBooks, FakeProdMgr
-from backends.storage_element.base import Checksums, Landed, StorageError
+from backends.storage_element.base import Birth, Checksums, Landed, StorageError
 from backends.storage_element.memory import MemorySettings, MemoryStorage
 from domain.exit_codes import OK, STAGE_OUT, STORAGE_FULL
 from domain.policy import RequestState
@@ -80,9 +80,9 @@ class SimulatedStorage(MemoryStorage):
         self.pfn(lfn)
         return Path(f"/{self.site}{lfn}")
 
-    async def receive(self, source: Path, lfn: str, fence: str) -> Landed:
+    async def receive(self, source: Path, lfn: str, fence: str, birth: Birth | None = None) -> Landed:
         _, site, *parts = source.parts
-        return self.copy_from(self._others[site], "/" + "/".join(parts), lfn, fence)
+        return self.copy_from(self._others[site], "/" + "/".join(parts), lfn, fence, birth)
 
 
 class SimulatedCluster(SimulatedBatch):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from backends.storage_element.base import StorageElement
@@ -38,13 +38,8 @@ async def verify(
     lines = [(law.name, law.text) for law in LAWS]
     look = Look(store, storages or {}, deep=deep)
     if storages is not None:
-        lines += list(TEXTS.items())
-        async for seen, found in look.recorded():
-            breaches += found
-            say(f"{seen:,} copies looked at")
-        for site in storages:
-            say(f"published files at {site}")
-            breaches += await look.published(site)
+        lines += TEXTS.items()
+        breaches += await _from_storages(look, storages, say)
     counts = Counter(breach.law for breach in breaches)
     return Verification(
         at=at,
@@ -60,6 +55,17 @@ async def verify(
         unseen=sorted(look.unseen),
         strays=look.strays,
     )
+
+
+async def _from_storages(look: Look, sites: Iterable[str], say: Progress) -> list[Breach]:
+    breaches: list[Breach] = []
+    async for seen, found in look.recorded():
+        breaches += found
+        say(f"{seen:,} copies looked at")
+    for site in sites:
+        say(f"published files at {site}")
+        breaches += await look.published(site)
+    return breaches
 
 
 async def _from_rows(

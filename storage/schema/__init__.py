@@ -5,12 +5,14 @@ from pathlib import Path
 from storage.schema.columns import LFN, MAX_LFN, NAMING, Id, Line, Schema, Time, Word, lease_table, metadata, one_of
 from storage.schema.data import block, dataset, file, merge_input, replica, transfer
 from storage.schema.deciding import (
+    added_site,
     adjustment,
     brake,
     breaker,
     configured,
     control,
     hourly,
+    job_list,
     learned,
     leaving,
     node,
@@ -40,6 +42,7 @@ __all__ = [
     "Schema",
     "Time",
     "Word",
+    "added_site",
     "adjustment",
     "alert",
     "allocation",
@@ -63,6 +66,7 @@ __all__ = [
     "horizon",
     "hourly",
     "job",
+    "job_list",
     "later",
     "learned",
     "lease",

@@ -123,6 +123,27 @@ override = sa.Table(
     sa.Column("since", Time, nullable=False),
 )
 
+job_list = sa.Table(
+    "job_list",
+    metadata,
+    sa.Column("job_id", Id, sa.ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    sa.Column("sites", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("deny_sites", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("who", Word, nullable=False),
+    sa.Column("reason", Line, nullable=False, server_default=""),
+    sa.Column("since", Time, nullable=False),
+)
+
+added_site = sa.Table(
+    "added_site",
+    metadata,
+    sa.Column("name", Word, primary_key=True),
+    sa.Column("settings", sa.Text(2**24 - 1), nullable=False),
+    sa.Column("who", Word, nullable=False),
+    sa.Column("reason", Line, nullable=False, server_default=""),
+    sa.Column("since", Time, nullable=False),
+)
+
 offer = sa.Table(
     "offer",
     metadata,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from storage import log, schema
+from storage import job_lists, log, schema
 from storage.views.lists import FILE_COLUMNS, JOB_COLUMNS, TRANSFER_COLUMNS, causes
 from storage.views.records import (
     AttemptView,
@@ -62,6 +62,7 @@ def one_job(connection: sa.Connection, identity: int) -> JobView:
     return JobView(
         **msgspec.structs.asdict(row),
         unit=connection.execute(sa.select(job.c.unit).where(job.c.id == identity)).scalar_one(),
+        lists=job_lists.words(connection, identity),
         inputs=_files(connection, file.c.id.in_(member)),
         attempts_made=rows(connection, AttemptView, tries.order_by(attempt.c.number)),
         files=_files(connection, file.c.job_id == identity),

@@ -174,9 +174,10 @@ class FileView(FileRow, frozen=True, kw_only=True):
 
 
 class JobView(JobRow, frozen=True, kw_only=True):
-    """A job with all that happened to it."""
+    """A job with all that happened to it; `lists`: what was said of the sites where this one may run ("" = nothing)."""
 
     unit: str
+    lists: str
     inputs: list[FileRow]
     attempts_made: list[AttemptView]
     files: list[FileRow]

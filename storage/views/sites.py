@@ -8,7 +8,7 @@ from domain.breaker import Breaker, BreakerState, state_of
 from domain.controls import Control, Kind, Scope, about
 from domain.job import JobType
 from domain.matching import Place, shut
-from storage import controls, leaving, overrides, sites, workflows
+from storage import added_sites, controls, leaving, overrides, sites, workflows
 from storage.offers import NO_OFFER
 from storage.overrides import OverrideView
 from storage.sites import Picture
@@ -28,28 +28,33 @@ class BreakerView(View, frozen=True, kw_only=True):
 
 
 class TargetView(View, frozen=True, kw_only=True):
-    """A target: `shut` says why it takes nothing ("" = it does), `limits` and `held` are jobs by type; `cores` and
-    `memory_mb` are held by them, `free` is what may come; `said`: limits that operators set."""
+    """A target: `shut` says why it takes nothing ("" = it does), `closed` the same by type; `limits` and `held` are jobs by type;
+    `cores` and `memory_mb` are held by them, `cores_limit` and `memory_limit_mb` how many may be (null: any number), `free` is what
+    may come; `said`: limits that operators set."""
 
     name: str
     shut: str
+    closed: dict[str, str]
     limits: dict[str, int]
     held: dict[str, int]
     pending: dict[str, int]
     free: dict[str, int]
     cores: int
+    cores_limit: int | None
     memory_mb: int
+    memory_limit_mb: int | None
     score: float
     breaker: BreakerView
     said: list[OverrideView]
 
 
 class SiteView(View, frozen=True, kw_only=True):
-    """A site: its mode, whose word that is and until when; cores and software that a feed says are there; attempts that ended
-    well and by its fault, in the window of the configuration."""
+    """A site: its mode, whose word that is and until when; who added it beside the file ("" = it stands there); cores and software
+    that a feed says are there; attempts that ended well and by its fault, in the window of the configuration."""
 
     name: str
     enabled: bool
+    added: str
     mode: str
     words: str
     until: float | None
@@ -80,8 +85,8 @@ def all_sites(connection: sa.Connection, settings: Settings, now: float) -> list
     picture = sites.survey(
         connection, settings, workflows.load(connection), now, sites.record(connection, settings, now)
     )
-    set_by_hand = overrides.views(picture.overrides, settings)
-    return [_site(picture, name, site, set_by_hand, now) for name, site in settings.sites.items()]
+    set_by_hand, added = overrides.views(picture.overrides, settings), added_sites.authors(connection)
+    return [_site(picture, name, site, set_by_hand, added.get(name, ""), now) for name, site in settings.sites.items()]
 
 
 def said(connection: sa.Connection, now: float) -> list[ControlView]:
@@ -94,13 +99,14 @@ def _value(one: Control) -> str:
     return "" if one.kind is Kind.HOLD else one.value
 
 
-def _site(picture: Picture, name: str, site: Site, said: list[OverrideView], now: float) -> SiteView:
+def _site(picture: Picture, name: str, site: Site, said: list[OverrideView], added: str, now: float) -> SiteView:
     mode = about(picture.controls, Kind.MODE, Scope.SITE, name)
     offer = picture.offers.get(name, NO_OFFER)
     record = [sums for (at, _), sums in picture.record.items() if at == name]
     return SiteView(
         name=name,
         enabled=site.enabled,
+        added=added,
         mode=mode.value if mode else "enabled",
         words=mode.words if mode else "",
         until=mode.until if mode else None,
@@ -119,12 +125,15 @@ def _target(picture: Picture, place: Place, said: list[OverrideView], now: float
     return TargetView(
         name=place.target,
         shut=shut(place),
+        closed={str(kind): text for kind, text in place.closed.items()},
         limits={str(kind): count for kind, count in picture.limits[place.target].jobs.items()},
         held=held,
         pending={str(kind): load.held[kind].pending if load else 0 for kind in JobType},
         free={str(kind): 0 if kind in place.closed else max(0, count) for kind, count in place.free.items()},
         cores=load.cores if load else 0,
+        cores_limit=picture.limits[place.target].cores,
         memory_mb=load.memory_mb if load else 0,
+        memory_limit_mb=picture.limits[place.target].memory_mb,
         score=round(place.score, 3),
         breaker=_breaker(picture.breakers.get((Scope.TARGET, place.target), Breaker()), now),
         said=[one for one in said if one.target == place.target],

@@ -10,6 +10,12 @@ from tests.acceptance.campaign import Campaign
 from tests.acceptance.test_run_agent import BROWSER, QUIET, output_of
 
 PAGES = {"overview": "/", "workflow": "/workflows/campaign", "job": "/jobs/1", "sites": "/sites"}
+SAID = (
+    ("limit", "alpha-local", "processing", "12", "--reason", "a downtime"),
+    ("limit", "alpha-local", "cores", "64", "--reason", "a downtime"),
+    ("site", "drain-merge", "beta", "--for", "2 h", "--reason", "its storage is nearly full"),
+)
+"""What operators say meanwhile."""
 
 
 async def take(target: Path) -> None:
@@ -19,6 +25,8 @@ async def take(target: Path) -> None:
         try:
             await campaign.submit()
             await campaign.until_ran(150)
+            for words in SAID:
+                await campaign.command(*words)
             url = json.loads((Path(directory) / "state/agent.json").read_text())["url"]
             for name, path in PAGES.items():
                 picture = target / f"{name}.png"

@@ -194,7 +194,7 @@ async def run(
         for _ in range(faults):
             await asyncio.sleep(campaign.chance.uniform(*lives_s))
             await storm.strike()
-        await campaign.finish(180 + jobs)
+        await campaign.finish(780 + jobs)  # many forgotten jobs open the site's breaker, for 600 s
         code, text = await campaign.command("verify", "--deep", "--json")
         outcome = Outcome(
             storm.faults,

@@ -77,3 +77,12 @@ async def test_other_commands_need_no_actors(words: list[str], needed: str | Non
     assert "actors.stage" not in told
     assert "aiohttp" not in told
     assert needed is None or told == f"0{needed}"
+
+
+async def test_an_installed_program_is_the_same() -> None:
+    program = PAGE.replace(
+        'runpy.run_path("run_agent.py", run_name="__main__")',
+        "from services.console import installed; installed.main()",
+    )
+    assert "installed" in program
+    assert await said(program, "-", "prodagent", "--help") == "0"

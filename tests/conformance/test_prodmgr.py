@@ -143,6 +143,23 @@ async def test_the_most_urgent_reachable_request_comes_first(house: House) -> No
     assert low.id not in {found.request for found in others.allocations}
 
 
+@pytest.mark.feature("PM-04", "PA-205")
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"deny_sites": ["near"]},
+        {"sites": ["near", "far"], "deny_sites": ["near"]},
+        {"steps": [Step(command=["true"], sites=["far"])]},
+        {"steps": [Step(command=["true"]), Step(name="reco", command=["true"], deny_sites=["near"])]},
+    ],
+)
+async def test_what_an_agent_may_not_run_anywhere_is_not_offered_to_it(house: House, lists: dict[str, Any]) -> None:
+    made = await house.desk.make("call-0001", spec(100, **lists))
+    assert (await house.one.acquire("acquire-1", max_events=10, sites=["near"])).allocations == []
+    (mine,) = (await house.one.acquire("acquire-2", max_events=10, sites=["near", "far"])).allocations
+    assert mine.request == made.id
+
+
 @pytest.mark.feature("PM-08")
 async def test_a_repeated_call_happens_once(house: House) -> None:
     made = await house.desk.make("call-0001", spec())

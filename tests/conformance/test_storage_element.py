@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.storage_element.base import StorageElement, StorageError
+from backends.storage_element.base import Landed, StorageElement, StorageError
+from backends.storage_element.sums import read_through
 from tests.real.elements import KINDS, Place, place
 
 CONTENT = os.urandom(3 * 1024 * 1024 + 17)
@@ -57,6 +58,39 @@ async def test_a_file_is_received_verified_and_published(element: StorageElement
     assert await element.size(LFN) == len(CONTENT)
     assert await element.checksums(LFN) == landed.checksums
     assert await element.list("/store") == [(LFN, len(CONTENT))]
+
+
+@pytest.mark.feature("TX-09")
+@pytest.mark.parametrize("content", [CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), CONTENT[:-1]], ids=["flipped", "short"])
+async def test_a_source_that_is_not_as_at_its_birth_never_lands(
+    element: StorageElement, running: Place, source: Path, content: bytes
+) -> None:
+    """The catalogue's size and checksums decide, not those of what happens to lie at the source now."""
+    birth = read_through(source).birth
+    write(source, content)
+
+    async def receive() -> Landed:
+        return await element.receive(source, LFN, "fence1", birth)
+
+    assert await kind_of(receive) == "integrity"
+    assert list(running.area.rglob("*.part")) == []
+    write(source, CONTENT)
+    landed = await receive()
+    assert (landed.size, landed.checksums) == (birth.size, birth.checksums)
+
+
+@pytest.mark.feature("TX-09", "TX-10")
+async def test_a_source_is_moved_without_being_summed_up_again(
+    element: StorageElement, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    birth = read_through(source).birth
+    for module in ("posix", "sftp", "webdav", "xrootd"):
+        for name in ("read_through", "sums_of"):
+            monkeypatch.setattr(f"backends.storage_element.{module}.{name}", None, raising=False)
+    landed = await element.receive(source, LFN, "fence1", birth)
+    await element.publish(landed, LFN)
+    assert landed.method in ("read back", "server adler32", "server sha256")
+    assert await element.size(LFN) == len(CONTENT)
 
 
 @pytest.mark.feature("TX-07")

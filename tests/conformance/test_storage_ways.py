@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backends.storage_element import shell
+from backends.storage_element import shell, xrdfs
 from backends.storage_element.base import Landed, StorageElement
 from backends.storage_element.sums import read_through
 from tests.real.elements import Place, place
@@ -90,6 +91,36 @@ async def test_without_curl_files_go_by_the_agent_itself(
         async with running.element() as element:
             assert "no curl on this machine" in caplog.text
             await brought(element, [*many, large])
+
+
+async def test_an_xrootd_server_is_asked_for_two_sums_at_a_time(
+    tmp_path: Path, many: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has whoever asks while it counts four wait for 30 s."""
+    ask = xrdfs._Program.ask
+    asking: list[int] = []
+    most = 0
+
+    async def noted(self: xrdfs._Program, server: str, questions: Sequence[Any]) -> bool:
+        nonlocal most
+        if any("checksum" in question.words for question in questions):
+            asking.append(1)
+            most = max(most, len(asking))
+            try:
+                return await ask(self, server, questions)
+            finally:
+                asking.pop()
+        return await ask(self, server, questions)
+
+    monkeypatch.setattr(xrdfs._Program, "ask", noted)
+    more = [path.with_name(f"{path.name}-{copy}") for path in many for copy in range(5)]
+    for path in more:
+        path.write_bytes(os.urandom(1000))
+    with place("xrootd", tmp_path / "server") as running:
+        async with running.element() as element:
+            landed = await brought(element, more)
+    assert {each.method for each in landed} == {"server adler32"}
+    assert most == 2
 
 
 async def test_a_directory_that_was_removed_meanwhile_is_made_again(tmp_path: Path, many: list[Path]) -> None:

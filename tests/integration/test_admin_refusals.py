@@ -28,8 +28,9 @@ async def test_acting_needs_the_token(agent: Agent) -> None:
     for route in ROUTES:
         if route.acts:
             path = plain_path(route.path).replace("{name}", "queue")
-            assert (await agent.post(path, None, 401, token=False))["error"]["code"] == "token_expected"
-            await agent.post(path, None, 401, token=False, Authorization="Bearer wrong")
+            refused = await agent.act(route.method, path, None, 401, token=False)
+            assert refused["error"]["code"] == "token_expected"
+            await agent.act(route.method, path, None, 401, token=False, Authorization="Bearer wrong")
     assert await agent.store.read(views.audited) == []
 
 

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from actors.messages import HoldWorkflow, KillJobs, Refused, RetryJobs, ReviseWorkflow, SubmitWorkflow
 from domain import events as e
@@ -11,7 +12,7 @@ from domain.job import JobState, JobType
 from domain.revising import Revision
 from domain.spec import Merge
 from domain.workflow import WorkflowState
-from storage import controls, counters, heads, jobs, laws, workflows
+from storage import counters, heads, housing, jobs, laws, schema, workflows
 from tests.integration.agent import Agent, running, workflow
 
 pytestmark = pytest.mark.usefixtures("both_stores")
@@ -78,8 +79,9 @@ async def test_merges_that_are_denied_where_their_inputs_lie_wait_for_another_li
     async with running(tmp_path) as agent:
         await agent.submit(workflow(merge=merge))
         await agent.fact(e.JobsPaused).reached()
-        waiting = await agent.world.store.read(lambda c: controls.homeless(c))
-        assert {kind for _, _, kind, _ in waiting} == {JobType.MERGE}
+        parked = sa.select(schema.job.c.type).where(schema.job.c.reason.startswith(housing.NO_SITE))
+        waiting = await agent.world.store.read(lambda c: c.execute(parked).scalars().all())
+        assert set(waiting) == {JobType.MERGE}
         order = ReviseWorkflow(workflow="plain", revision=Revision(merge_deny_sites=[]), reason="a look", who="ann")
         await agent.system.ref("reviser").ask(order)
         await agent.fact(e.WorkflowsCompleted).reached()

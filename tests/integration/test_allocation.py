@@ -4,18 +4,20 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
+from actors.allocation import Allocation
+from actors.messages import Refused
+from backends.prodmgr.base import Allocation as Offered
 from backends.prodmgr.base import Lease, ProdMgrError, Progress, Released, Workflow
 from backends.prodmgr.fake import FakeBooks, FakeProdMgr
 from domain import events as e
 from domain.policy import PolicySettings, RequestState
 from domain.ranges import Range
 from domain.spec import Resources
-from storage import alerts, allocations, laws
+from storage import alerts, allocations, laws, revisions, workflows
 from supervisors.testing import Signal
 from tests.integration.agent import Agent, running, workflow
 
@@ -165,22 +167,32 @@ async def test_what_cannot_run_here_is_given_back_and_blocks_nothing_else(tmp_pa
 
 
 @pytest.mark.feature("PM-08", "PA-205", "PA-310")
-@pytest.mark.parametrize(
-    ("table", "text"),
-    [
-        ({"deny_sites": ["alpha"]}, "no site with a batch target is left: allowed any, denied alpha"),
-        ({"resources": Resources(gpus=1)}, "has 1 GPU for a job"),
-    ],
-)
-async def test_a_range_that_is_denied_here_goes_back_to_those_who_may(
-    tmp_path: Path, table: dict[str, Any], text: str
-) -> None:
+async def test_a_range_that_nothing_here_can_run_goes_back_to_those_who_may(tmp_path: Path) -> None:
     manager = Watched(FakeBooks())
-    unfit = await manager.make("make-0001", workflow("unfit", events=10, **table))
+    unfit = await manager.make("make-0001", workflow("unfit", events=10, resources=Resources(gpus=1)))
     async with running(tmp_path, more=CONFIG, managers={"pm": manager}) as agent:
         await manager.released.reached()
-        assert text in (await open_codes(agent))["request-unfit"]
+        assert "has 1 GPU for a job" in (await open_codes(agent))["request-unfit"]
     assert (await manager.request(unfit.id)).ledger.leased == 0
+
+
+@pytest.mark.feature("PM-08", "PA-205")
+async def test_no_more_is_taken_of_a_request_whose_workflow_may_not_run_here_any_more(tmp_path: Path) -> None:
+    manager = Watched(FakeBooks())
+    await manager.make("make-0001", workflow(events=10))
+    async with running(tmp_path, more=CONFIG, managers={"pm": manager}) as agent:
+        await agent.fact(e.AllocationsReported).reached()
+        (flow,) = (await agent.world.store.read(workflows.load)).values()
+        stage = Allocation(agent.world, agent.world.settings.prodmgr[0])
+        lease = Offered(
+            id=2, fence=2, request=int(flow.request), first_event=1, events=10, lease_until=0.0, priority=1,
+            spec_version=1, spec_checksum="",
+        )  # fmt: skip
+        assert await stage._workflow_of(lease) == flow.id
+        spec = msgspec.structs.replace(flow.spec, deny_sites=["alpha"])
+        await agent.world.store.write(lambda tx: revisions.put(tx, flow, spec, "ann", "a look", ["deny_sites"]))
+        with pytest.raises(Refused, match="no site with a batch target is left: allowed any, denied alpha"):
+            await stage._workflow_of(lease)
 
 
 @pytest.mark.feature("PM-01")

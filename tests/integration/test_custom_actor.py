@@ -10,7 +10,7 @@ from actors.extra import WrongActor
 from actors.messages import Wake
 from actors.opening import open_world
 from backends.opening import settings_of
-from config.loader import load
+from config.loader import ConfigError, load
 from domain import events as e
 from run_agent import tree
 from storage import alerts, attempts
@@ -114,3 +114,16 @@ async def test_a_wrong_one_is_refused_before_anything_starts(tmp_path: Path, wro
     async with open_world(load(path, settings_of)) as world:
         with pytest.raises(WrongActor, match=reason):
             tree(world)
+
+
+@pytest.mark.feature("OPS-03")
+async def test_a_state_directory_that_cannot_be_made_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    text = CONFIG.format(admin="false", events="", cleanup="", store="sqlite:///elsewhere/agent.db")
+    path.write_text(text.replace("[agent]\n", '[agent]\nstate = "taken"\n'))
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(
+        ConfigError, match=r"agent.state: got .*taken .*expected a directory that can be made and written"
+    ):
+        async with open_world(load(path, settings_of)):
+            raise AssertionError("opened")

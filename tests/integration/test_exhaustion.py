@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from actors.messages import Wake
 from actors.tracker import Tracker
 from domain import events as e
 from services.console.running import utc_lines
+from services.prodmgr.server import Server
 from storage import alerts, laws
 from storage.store import Store, Tx
 from storage.writer import Pending, Settled, Writer
@@ -62,6 +64,25 @@ async def test_without_handles_it_says_so_and_goes_on_when_there_are_some(
         await tracker.ask(Wake())
         left = await agent.world.store.read(alerts.open_alerts)
         assert not [one.text for one in left if "open files" in one.text]
+
+
+@pytest.mark.feature("REL-08")
+async def test_a_prodmgr_without_handles_says_so_once_and_lets_its_caller_in_when_there_are_some(
+    tmp_path: Path,
+) -> None:
+    server, loop, said = Server(f"sqlite:///{tmp_path}/prodmgr.db", "127.0.0.1", 0), asyncio.get_running_loop(), []
+    await server.start()
+    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+    with socket.socket() as caller:
+        caller.setblocking(False)
+        with no_more_handles():
+            await loop.sock_connect(caller, ("127.0.0.1", server.port))
+            while not said:
+                await asyncio.sleep(0)
+        await loop.sock_sendall(caller, b"GET /nothing HTTP/1.0\r\n\r\n")
+        assert (await loop.sock_recv(caller, 100)).startswith(b"HTTP/1.0 404")
+    await server.stop()
+    assert said == ["socket.accept() out of system resource"]
 
 
 @pytest.mark.feature("REL-08")

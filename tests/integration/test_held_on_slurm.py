@@ -14,6 +14,10 @@ from runtime.build import build
 from supervisors import SystemClock
 from tests.conformance.test_batch import COMMANDS, spec
 from tests.real.slurm import Slurm
+from tests.real.sshd import Sshd
+
+HABITS = ("SQUEUE_PARTITION=short", "SBATCH_ARRAY_INX=0-3", "SBATCH_WAIT=1", "SCANCEL_STATE=PENDING", "SQUEUE_SORT=odd")
+"""What somebody may have in ~/.bashrc for his own comfort: squeue then hides our jobs, sbatch makes others and waits for them."""
 
 
 def job(token: str, behaviour: str, *avoid: str) -> JobDescription:
@@ -61,3 +65,30 @@ async def test_a_job_avoids_a_node_and_a_held_one_goes_on_when_it_is_released(tm
         await batch.cancel(["t2"])
         await seen(batch, "t2", lambda one: one.state is BatchState.ENDED)
         await batch.close()
+
+
+@pytest.mark.feature("PA-303", "PA-305")
+@pytest.mark.timeout(240)
+async def test_what_an_account_sets_for_its_own_comfort_changes_nothing(tmp_path: Path) -> None:
+    with Slurm(nodes=1, cpus=4) as cluster, Sshd(tmp_path / "sshd", options="PermitUserEnvironment yes") as sshd:
+        allowed = sshd.directory / "authorized_keys"
+        allowed.write_text(",".join(f'environment="{habit}"' for habit in HABITS) + f" {allowed.read_text()}")
+        settings = SlurmSettings(
+            host="login",
+            directory=str(tmp_path / "shared by all"),
+            partition="main",
+            command_environment=cluster.environment,
+            evidence_s=5.0,
+        )
+        hosts = Hosts({"login": sshd.host()})
+        batch = SlurmBatch(settings, hosts=hosts, runtime=build(tmp_path), clock=SystemClock())
+        await batch.open()
+        verdicts = await batch.submit([job("t1", "slow"), job("t2", "slow")])
+        assert all(verdict.accepted for verdict in verdicts)
+        for token in ("t1", "t2"):
+            await seen(batch, token, lambda one: one.state is BatchState.RUNNING)
+        await batch.cancel(["t1", "t2"])
+        for token in ("t1", "t2"):
+            await seen(batch, token, lambda one: one.state is BatchState.ENDED)
+        assert len(cluster.completions()) == 2
+        await hosts.close()

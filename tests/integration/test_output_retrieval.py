@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.messages import Wake
-from backends.storage_element.base import StorageError
+from actors import progress
+from actors.messages import CancelTransfers, Wake
+from backends.storage_element.base import Birth, StorageError
 from domain import events as e
 from domain.room import AWAY, FULL
 from domain.transfer import TransferState
@@ -185,7 +187,7 @@ async def test_a_try_counts_while_the_place_answers_and_the_last_one_parks(
     async with quick(tmp_path, tries=3) as agent:
         tries: list[str] = []
 
-        async def breaks(_source: object, lfn: str, fence: str) -> None:
+        async def breaks(_source: object, lfn: str, fence: str, _birth: object) -> None:
             tries.append(f"{lfn} {fence}")
             raise StorageError("the connection was reset", kind="transient")
 
@@ -204,9 +206,9 @@ async def test_what_arrives_with_other_bytes_is_not_published(tmp_path: Path, mo
         receive = gamma.receive
         spoiled: list[Path] = []
 
-        async def spoils(source: Path, lfn: str, fence: str) -> object:
+        async def spoils(source: Path, lfn: str, fence: str, birth: Birth) -> object:
             if spoiled:
-                return await receive(source, lfn, fence)
+                return await receive(source, lfn, fence, birth)
             other = tmp_path / "other"
             await asyncio.to_thread(other.write_bytes, b"\0" * source.stat().st_size)
             spoiled.append(other)
@@ -218,6 +220,92 @@ async def test_what_arrives_with_other_bytes_is_not_published(tmp_path: Path, mo
         (task,) = await tasks(agent, "gamma")
         assert (len(spoiled), task.attempt) == (1, 2)
         assert events(tmp_path / "gamma/storage") == list(range(1, 21))
+
+
+@pytest.mark.feature("TX-07")
+async def test_what_a_lost_try_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the server goes away in the middle of a copy: then nobody can clear up behind it."""
+    async with quick(tmp_path, tries=5) as agent:
+        gamma = agent.world.storages["gamma"]
+        receive, left = gamma.receive, []
+
+        async def breaks(*given: Any) -> object:
+            landed = await receive(*given)
+            if len(left) < 3:
+                left.append(landed.temporary)
+                raise StorageError("the connection was lost", kind="transient")
+            assert list((tmp_path / "gamma").rglob("*.part")) == [Path(landed.temporary)]
+            return landed
+
+        monkeypatch.setattr(gamma, "receive", breaks)
+        await agent.submit(workflow(events=20))
+        await agent.fact(e.WorkflowsCompleted).reached()
+        assert len(set(left)) == 3
+        assert events(tmp_path / "gamma/storage") == list(range(1, 21))
+
+
+@pytest.mark.feature("TX-07")
+async def test_a_cancelled_copy_leaves_nothing_at_the_destination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with quick(tmp_path) as agent:
+        gamma = agent.world.storages["gamma"]
+        receive, begun = gamma.receive, asyncio.Event()
+
+        async def hangs(*given: Any) -> object:
+            await receive(*given)
+            begun.set()
+            return await asyncio.Event().wait()
+
+        monkeypatch.setattr(gamma, "receive", hangs)
+        await agent.submit(workflow(events=20))
+        await begun.wait()
+        assert len(list((tmp_path / "gamma").rglob("*.part"))) == 1
+        (task,) = await tasks(agent, "gamma")
+        await agent.system.ref("transfer").ask(CancelTransfers(ids=[task.id], who="ann", reason="not wanted there"))
+        async with asyncio.timeout(30):
+            while list((tmp_path / "gamma").rglob("*.part")):
+                await rounds(agent, 1)
+        await agent.fact(e.WorkflowsCompleted).reached()
+        assert [task.state for task in await tasks(agent, "gamma")] == [TransferState.CANCELLED]
+
+
+@pytest.mark.feature("TX-10")
+async def test_how_far_a_copy_has_come_is_told_while_it_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOOK_S", 0.05)
+    async with quick(tmp_path) as agent:
+        gamma = agent.world.storages["gamma"]
+        receive, goes_on = gamma.receive, asyncio.Event()
+
+        async def waits(*given: object) -> object:
+            await goes_on.wait()
+            return await receive(*given)  # type: ignore[arg-type]
+
+        async def under_way(*_: str) -> int:
+            return 7
+
+        monkeypatch.setattr(gamma, "receive", waits)
+        monkeypatch.setattr(gamma, "under_way", under_way)
+        await agent.submit(workflow(events=20))
+        await agent.fact(e.TransfersMoving).reached()
+        async with asyncio.timeout(60):
+            while not (moving := (await tasks(agent, "gamma"))[0]).reason:
+                await rounds(agent, 1)
+        assert moving.state is TransferState.MOVING
+        assert moving.reason.startswith(f"7 bytes of {moving.size} bytes, ")
+        answer = await agent.world.store.read(
+            lambda c: why(c, f"transfer:{moving.id}", agent.world.settings, agent.world.clock.time())
+        )
+        assert f"to gamma: 7 bytes of {moving.size} bytes, " in answer.text
+        assert agent.world.progress.sums()["gamma"][0] == 7
+        goes_on.set()
+        await agent.fact(e.WorkflowsCompleted).reached()
+        (task,) = await tasks(agent, "gamma")
+        assert (task.state, task.reason) == (TransferState.SAFE, "one verified disk copy")
+        assert agent.world.progress.sums() == {}
+        await in_order(agent)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from supervisors import SystemClock
 from tests.integration.agent import beta, running, workflow
 from tests.integration.local_machine import until
 from tests.real.slurm import Slurm
+from tests.unit.runtime.pythons import interpreters
 
 
 def pilots(slots: object) -> str:
@@ -50,18 +52,29 @@ def cluster() -> Iterator[Slurm]:
         yield made
 
 
-@pytest.mark.feature("PA-303", "PA-308")
+@pytest.mark.feature("PA-303", "PA-308", "PA-319", "PA-323")
 async def test_pilots_in_slurm_slots_run_many_jobs_for_one_submission_each(cluster: Slurm, tmp_path: Path) -> None:
+    """And all of them work on the node's own disk, as the site below wants it. What runs there is run by another Python."""
     hosts, clock, runtime = Hosts({}), SystemClock(), build(tmp_path)
-    site = SlurmSettings(directory=str(tmp_path / "site"), command_environment=cluster.environment, evidence_s=2)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    other = {"python": interpreters()[-1], "node_python": interpreters()[-1]}
+    node: dict[str, Any] = {"prologue": (f"DISK={disk}",), "scratch": "$DISK", **other}
+    site = SlurmSettings(
+        directory=str(tmp_path / "site"), command_environment=cluster.environment, evidence_s=2, **node
+    )
     inner = SlurmBatch(site, hosts=hosts, runtime=runtime, clock=clock)
-    settings = PilotSettings(directory=str(tmp_path / "shared"), over={}, max_pilots=2, idle_s=1.0, wall_s=3600.0)
+    settings = PilotSettings(
+        directory=str(tmp_path / "shared"), over={}, max_pilots=2, idle_s=1.0, wall_s=3600.0, **other
+    )
     batch = PilotBatch(settings, runtime=runtime, hosts=hosts, clock=clock, inner=lambda _: inner)
     await batch.open()
-    marks = tmp_path / "marks"
+    marks, places = tmp_path / "marks", tmp_path / "places"
     tokens = [f"t{number:03d}" for number in range(60)]
     spec = {"schema": 1, "job": 1, "type": "processing", "output": None, "limits": {"wall_s": 60}}
-    steps = {token: [{"name": "p", "command": ["sh", "-c", f"echo {token} >> {marks}"]}] for token in tokens}
+    steps = {
+        token: [{"name": "p", "command": ["sh", "-c", f"echo {token} >> {marks}; pwd >> {places}"]}] for token in tokens
+    }
     jobs = [JobDescription(token=t, spec={**spec, "token": t, "steps": steps[t]}, wall_s=60) for t in tokens]
     assert all(verdict.accepted for verdict in await batch.submit(jobs))
 
@@ -74,6 +87,7 @@ async def test_pilots_in_slurm_slots_run_many_jobs_for_one_submission_each(clust
     reports = await batch.fetch(tokens)
     assert {decode_report(raw).exit_code for raw in reports.values()} == {0}
     assert sorted(marks.read_text().split()) == tokens
+    assert sorted(places.read_text().split()) == [f"{disk}/prodagent-{token}" for token in tokens]
 
     async def slots_are_free() -> bool:
         await asyncio.sleep(0.2)
@@ -82,5 +96,6 @@ async def test_pilots_in_slurm_slots_run_many_jobs_for_one_submission_each(clust
 
     await until(slots_are_free)
     assert len(cluster.completions()) <= 3
+    assert list(disk.iterdir()) == []
     await batch.close()
     await hosts.close()

@@ -219,7 +219,7 @@ async def test_whatever_is_killed_no_job_runs_twice_and_each_one_ends(field: Fie
     batch = await field.agent(max_pilots=3)
     tokens = [f"t{number:03d}" for number in range(90)]
     for start in range(0, len(tokens), 30):
-        await batch.submit([field.job(token, "sleep 0.03") for token in tokens[start : start + 30]])
+        await batch.submit([field.job(token, "sleep 0.1") for token in tokens[start : start + 30]])
     over: dict[str, JobStatus] = {}
     cursor, kills = "", 0
     while len(over) < len(tokens):

@@ -204,6 +204,57 @@ async def test_an_openssh_configuration_is_heeded(server: Sshd, tmp_path: Path) 
 
 
 @pytest.mark.feature("PA-305")
+async def test_the_users_own_configuration_is_heeded_with_its_jump_hosts(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is in the agent's table: `ssh alps` finds all in ~/.ssh/config, and so do we."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    with Sshd(tmp_path / "middle") as middle, Sshd(tmp_path / "inner") as inner:
+        both = " ".join(str(one.known_hosts) for one in (server, middle, inner))
+        ways = {"gate": server, "middle": middle, "alps": inner}
+        blocks = [f"Host {name}\n  HostName 127.0.0.1\n  Port {one.port}" for name, one in ways.items()]
+        blocks[2] += "\n  ProxyJump gate,middle"
+        keys = "".join(f"  IdentityFile {one.identity}\n" for one in ways.values())
+        blocks.append(f"Host *\n  User {server.host().user}\n{keys}  UserKnownHostsFile {both}\n  ProxyJump gate\n")
+        (tmp_path / ".ssh/config").write_text("\n".join(blocks))
+        async with reached(alps=Host()) as ssh:
+            for _ in range(3):
+                assert (await ssh("alps").run(["echo", "there"])).out == b"there\n"
+        assert (server.accepted(), middle.accepted(), inner.accepted()) == (1, 1, 1)
+        middle.known_hosts.write_text("")
+        async with reached(alps=Host()) as ssh:
+            with pytest.raises(NotAdmitted, match="host middle is not known"):
+                await ssh("alps").run(["true"])
+        assert inner.accepted() == 1
+
+
+@pytest.mark.feature("PA-305")
+@pytest.mark.parametrize("way", ["gate:x", "gate"])
+async def test_a_jump_that_leads_nowhere_is_refused_with_its_name(way: str, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Host gate\n  ProxyJump alps\nHost alps\n  ProxyJump {way}\n")
+    async with reached(alps=Host(ssh_config=str(config))) as ssh:
+        with pytest.raises(
+            NotAdmitted, match=r"ProxyJump 'gate:x'|ProxyJump '(alps|gate)' .*not reached through itself"
+        ):
+            await ssh("alps").run(["true"])
+
+
+@pytest.mark.feature("PA-305")
+async def test_checking_of_a_jump_host_cannot_be_switched_off_either(server: Sshd, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host gate\n  HostName 127.0.0.1\n  Port {server.port}\n  UserKnownHostsFile none\n"
+        f"  IdentityFile {server.identity}\nHost alps\n  ProxyJump gate\n"
+    )
+    async with reached(alps=Host(ssh_config=str(config))) as ssh:
+        with pytest.raises(NotAdmitted, match="host gate is not known"):
+            await ssh("alps").run(["true"])
+    assert server.accepted() == 0
+
+
+@pytest.mark.feature("PA-305")
 async def test_keys_may_come_from_an_agent(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     socket = tmp_path / "agent"
     agent = await asyncio.create_subprocess_exec("ssh-agent", "-D", "-a", str(socket), stdout=subprocess.DEVNULL)

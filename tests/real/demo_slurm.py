@@ -72,7 +72,7 @@ def main() -> None:
             code = run_demo(DemoOptions(**vars(options), targets=file))
             log = cluster.completions()
             ended = sum(line.get("JobState") == "COMPLETED" for line in log)
-            print(f"Slurm's own log: {len(log)} jobs, {ended} of them completed; {sshd.accepted()} connections")
+            print(f"Slurm's own log: {len(log)} jobs, {ended} of them completed; SSH connections: {sshd.accepted()}")
     sys.exit(code)
 
 

@@ -51,6 +51,9 @@ class Place:
         name, server = self.area.name, self.server
         if isinstance(server, Sshd):
             return SftpStorage(SftpSettings(host="place", root=str(self.area), **self._options), hosts=hosts)
+        if isinstance(server, Xrootd) and server.web_port is not None:
+            server.own(self.area)
+            return WebdavStorage(WebdavSettings(url=f"http://127.0.0.1:{server.web_port}/store/{name}"))
         if isinstance(server, Xrootd):
             return XrootdStorage(XrootdSettings(url=f"root://127.0.0.1:{server.port}//store/{name}"))
         if isinstance(server, Webdav):
@@ -63,7 +66,7 @@ class Place:
         )
 
 
-KINDS = ["posix", "memory", "sftp", "sftp-child", "xrootd", "xrootd-sumless", "webdav", "webdav-child"]
+KINDS = ["posix", "memory", "sftp", "sftp-child", "xrootd", "xrootd-sumless", "webdav", "webdav-child", "webdav-sums"]
 REMOTE = KINDS[2:]
 
 
@@ -76,6 +79,9 @@ def place(kind: str, directory: Path, data: Path | None = None) -> Iterator[Plac
             yield Place(kind, data or directory, server, **child)
     elif kind.startswith("xrootd"):
         with Xrootd(checksum=kind == "xrootd", data=data) as server:
+            yield Place(kind, server.data / "store", server)
+    elif kind == "webdav-sums":  # a server that answers Want-Digest
+        with Xrootd(web=True, data=data) as server:
             yield Place(kind, server.data / "store", server)
     elif kind.startswith("webdav"):
         with Webdav(data=data) as server:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.real.daemon import Daemon, program, unprivileged
+from tests.real.daemon import Daemon, free_port, program, unprivileged
 
 CONFIGURATION = """
 xrd.port {port}
@@ -13,13 +13,15 @@ all.export /store
 oss.localroot {data}
 {checksum}
 xrootd.async off
+{web}
 """
 
 
 class Xrootd(Daemon):
-    """One server that exports /store. `with Xrootd() as server:` runs it; `checksum=False`: it counts none."""
+    """One server that exports /store. `with Xrootd() as server:` runs it; `checksum=False`: it counts none; `web`: it speaks HTTP,
+    too, on `web_port`."""
 
-    def __init__(self, *, checksum: bool = True, data: Path | None = None) -> None:
+    def __init__(self, *, checksum: bool = True, web: bool = False, data: Path | None = None) -> None:
         super().__init__("xrootd", user=unprivileged())
         self.data = data or self.directory / "data"
         self.own(self.directory)
@@ -27,7 +29,9 @@ class Xrootd(Daemon):
         self.own(self.data / "store")
         self.own(self.directory / "admin")
         sums = "xrootd.chksum max 4 adler32" if checksum else ""
-        text = CONFIGURATION.format(port=self.port, directory=self.directory, data=self.data, checksum=sums)
+        self.web_port = free_port() if web else None
+        door = f"xrd.protocol XrdHttp:{self.web_port} libXrdHttp.so\nhttp.listingdeny no" if web else ""
+        text = CONFIGURATION.format(port=self.port, directory=self.directory, data=self.data, checksum=sums, web=door)
         (self.directory / "x.cfg").write_text(text)
 
     @property

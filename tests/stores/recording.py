@@ -25,13 +25,16 @@ from domain.feed import SiteWord
 from domain.job import JobState, JobType
 from domain.revising import Revision, differences, revised
 from domain.rules import Action, Blame, Rule
+from domain.siting import Lists
 from storage import (
+    added_sites,
     adjustments,
     alerts,
     archives,
     braking,
     configured,
     controls,
+    job_lists,
     jobs,
     learning,
     leaving,
@@ -103,6 +106,8 @@ async def fill(store: Store, clock: HandClock) -> None:
     await store.write(lambda tx: offers.put(tx, {"A": SiteWord(slots=400, releases=["r7"])}))
     await store.write(lambda tx: outbox.put(tx, "main", "acquire", "acquire-1", "{}"))
     await store.write(lambda tx: alerts.raise_alert(tx, "warning", "disk", "state", "87 % full"))
+    await store.write(lambda tx: added_sites.put(tx, "C", SETTINGS.sites["A"], "ann", "a new cluster"))
+    await store.write(lambda tx: job_lists.put(tx, [3], Lists(frozenset({"A"})), "ann", "a look"))
     await store.write(lambda tx: alerts.record(tx, "ann", "jobs/kill", "[3]", "changed"))
     await store.write(lambda tx: log.begin(tx, "counter"))
     await store.write(lambda tx: log.park(tx, "counter", 3, "Traceback: it would not", []))

@@ -105,8 +105,8 @@ class Place:
         await self.look()
         return answer
 
-    async def mode(self, value: str, **more: Any) -> list[str]:
-        return await self.say("site", "alps", kind="mode", value=value, **more)
+    async def mode(self, value: str, subject: str = "alps", **more: Any) -> list[str]:
+        return await self.say("site", subject, kind="mode", value=value, **more)
 
     async def limit(self, value: int | None = None, limit: str = "processing", **more: Any) -> LimitSet:
         order = SetLimit(target="alps-batch", limit=limit, value=value, who="ann", reason="a look", **more)

@@ -154,6 +154,8 @@ async def test_fast_failures_exclude_a_node_and_many_such_nodes_stop_the_target(
         assert "2 of 5 nodes of alps-batch" in found["bad-nodes"]
         assert "2 of 5 nodes" in ward.world.brakes.held(Work.SUBMISSION, "alps-batch")
         assert ward.world.brakes.held(Work.SUBMISSION, "bern-batch") == ""
+        (waiting,) = await ward.add("waits", count=1, sites=["alps"])
+        assert (await ward.why(waiting)).code == "bad-nodes"
         assert await ward.order(AllowNode(site="alps", node="n0", dry_run=True)) == [1]
         assert "bad-nodes" in await ward.alerts()
         assert await ward.order(AllowNode(site="alps", node="n0")) == [1]
@@ -163,6 +165,23 @@ async def test_fast_failures_exclude_a_node_and_many_such_nodes_stop_the_target(
         ward.clock.now += 6 * 3600.0
         await ward.look()
         assert "node-excluded" not in await ward.alerts(), "its time is over, also after a restart"
+
+
+@pytest.mark.feature("PA-407")
+async def test_a_broken_workflow_stops_with_its_first_failures_and_nothing_more_of_it_starts(ward: Ward) -> None:
+    """No second passes here: what is judged is judged at once. Jobs in the queue of a batch system come back too."""
+    async with ward.life(sites=ROOMY, errors={"brake_first": 4}):
+        ids = await ward.add(count=12, retry={"processing": 9, "base_s": 60.0})
+        sound = await ward.add("sound", count=2)
+        for job in await ward.load(ids[8:10]):
+            await ward.submit([job.id], str(job.site))
+        await ward.fail(ids[:1], x.OUTPUT_MISSING, settle=False)
+        await ward.fail(ids[1:3], x.OUTPUT_MISSING, settle=False)
+        assert await ward.states(ids) == {"cooloff": 3, "pending": 2, "released": 7}
+        await ward.fail(ids[3:4], x.OUTPUT_MISSING, settle=False)
+        assert "its first 4 attempts all failed" in (await ward.alerts())["workflow-broken"]
+        assert await ward.states(ids) == {"cooloff": 4, "queued": 8}
+        assert await ward.states(sound) == {"released": 2}
 
 
 @pytest.mark.feature("PA-321")
@@ -291,7 +310,7 @@ async def test_a_back_off_of_ones_own_decides_how_long_a_job_waits(ward: Ward) -
     async with ward.life(ROOMY, errors={"curves": {"licence": LICENCE}, "rules": [rule]}) as here:
         waits: dict[str, float] = {}
         for name, text in (("a", "no licence left"), ("b", "odd")):
-            ids = await here.add(name, count=12, retry=retry, sites=["alps"])
+            ids = await here.add(name, count=9, retry=retry, sites=["alps"])
             for job in ids:
                 before = here.clock.now
                 await here.fail([job], 1, text=text, settle=False)

@@ -97,6 +97,56 @@ async def test_a_dynamic_threshold_follows_what_the_target_swallows(place: Place
         )
 
 
+@pytest.mark.feature("PA-208")
+async def test_a_grown_threshold_falls_back_from_when_it_was_in_use_last(place: Place) -> None:
+    """It was in full use for ten hours: the end of that takes a tenth of it in the hour after, not all of it at once."""
+    limits = {"processing": 10, "dynamic": True}
+    sites = SITES | {"alps": {**SITES["alps"], "targets": {"alps-batch": {"kind": "local", "limits": limits}}}}
+
+    async def grown() -> float:
+        known = await place.world.store.read(thresholds.load)
+        return known["alps-batch"][JobType.PROCESSING].value
+
+    async with place.life(sites):
+        await place.mode("drain", subject="bern")
+        waits = await place.add("waits", count=1, sites=["bern"])  # without any queued job there is nothing to look for
+        ids = await place.add(count=12, sites=["alps"])
+        for _ in range(3):
+            await place.look()
+            ready = [job.id for job in await place.load(ids) if job.state is J.RELEASED]
+            await place.submit(ready)
+            await place.world.store.write(lambda tx, ids=ready: attempts.started(tx, {each: Seen("t") for each in ids}))
+        full = await grown()
+        for _ in range(60):
+            place.clock.now += 600.5
+            await place.look()
+        assert await grown() == full >= 12
+        query = "SELECT count(*) FROM audit WHERE verb = 'threshold'"
+        told = await place.world.store.read(lambda c: c.exec_driver_sql(query).scalar())
+        await place.world.store.write(lambda tx: attempts.ended(tx, {each: Seen("t") for each in ids}))
+        place.clock.now += 3600
+        await place.look()
+        assert await grown() == pytest.approx(full * 0.9, rel=0.03)
+        assert await place.world.store.read(lambda c: c.exec_driver_sql(query).scalar()) == told + 1
+        assert await place.states(waits) == {"queued": 1}
+
+
+@pytest.mark.feature("PA-204")
+async def test_a_match_that_nobody_takes_goes_back_after_its_lease(place: Place) -> None:
+    async with place.life():
+        taken, left = await place.add(count=2, sites=["alps"])
+        await place.submit([taken])
+        place.clock.now += 59
+        await place.look()
+        assert await place.states([left]) == {"released": 1}
+        await place.mode("drain-processing")
+        place.clock.now += 2
+        await place.look()
+        assert await place.states([left, taken]) == {"queued": 1, "pending": 1}
+        await place.mode("enabled")
+        assert await place.states([left]) == {"released": 1}
+
+
 @pytest.mark.feature("PA-203")
 async def test_a_workflow_that_is_held_while_the_queue_looks_is_given_nothing(place: Place, monkeypatch) -> None:
     async with place.life():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from actors.messages import Changed, RetryJobs, Wake
 from actors.queue import Queue
 from actors.submitter import Submitter
 from actors.world import World
-from backends.batch.base import JobDescription, Verdict
+from backends.batch.base import BatchState, JobDescription, Verdict
 from backends.batch.scheduler import Limits
 from backends.batch.simulated import SimulatedBatch
 from backends.batch.simulated_model import SimulatedSettings
@@ -48,19 +49,34 @@ class Narrow(SimulatedBatch):
         ]
 
 
+class Crowded(SimulatedBatch):
+    """A simulated cluster where an account may have so many jobs; as Slurm does, it takes an array whole or not at all."""
+
+    quota = 13
+    asked: ClassVar[list[int]] = []
+
+    async def submit(self, jobs: Sequence[JobDescription]) -> list[Verdict]:
+        self.asked.append(len(jobs))
+        there = sum(one.state is not BatchState.ENDED for one in (await self.poll("")).statuses)
+        if there + len(jobs) <= self.quota:
+            return await super().submit(jobs)
+        text = "QOSMaxSubmitJobPerUserLimit"
+        return [Verdict(token=job.token, accepted=False, reason=text, transient=True) for job in jobs]
+
+
 class Town(Place):
     """A place with error, queue and a submitter for each target."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.batches = {name: Narrow(SimulatedSettings(slots=9), clock=self.clock) for name in TARGETS}
+        self.batches: dict[str, Any] = {name: Narrow(SimulatedSettings(slots=9), clock=self.clock) for name in TARGETS}
 
-    async def start(self) -> None:
+    async def start(self, sites: dict[str, Any] = SITES) -> None:
         store = await Store.open(f"sqlite:///{self.directory}/agent.db", clock=self.clock)
-        settings = msgspec.convert({"agent": {"name": "here"}, "sites": SITES}, Settings)
+        settings = msgspec.convert({"agent": {"name": "here"}, "sites": sites}, Settings)
         boxes = Sandboxes(self.directory)
         self.world = World(settings, store, self.clock, boxes, self.batches, {}, {"alps": []}, {})
-        submitters = (ChildSpec(name, partial(Submitter, self.world, name)) for name in TARGETS)
+        submitters = (ChildSpec(name, partial(Submitter, self.world, name)) for name in self.batches)
         children = (
             ChildSpec("error", partial(Error, self.world)),
             ChildSpec("queue", partial(Queue, self.world)),
@@ -71,7 +87,7 @@ class Town(Place):
 
     async def look(self) -> None:
         for _ in range(4):
-            for name in ("error", "queue", *TARGETS):
+            for name in ("error", "queue", *self.batches):
                 await self.ref(name).ask(Wake())
 
 
@@ -101,6 +117,26 @@ async def test_another_queue_of_the_site_takes_what_one_refuses_and_what_all_ref
         await town.look()
         assert answer.ids == huge
         assert await town.states(huge) == {J.PENDING: 3}
+    finally:
+        await town.system.stop(drain=0)
+        await town.world.store.close()
+
+
+@pytest.mark.feature("PA-309", "REL-04")
+async def test_a_quota_that_is_smaller_than_a_call_is_filled_all_the_same(tmp_path: Path) -> None:
+    """Forty jobs go to an account that may have thirteen: a call that is always as large would never get one in."""
+    town = Town(tmp_path)
+    town.batches = {"short": Crowded(SimulatedSettings(slots=40, run_s=1e6), clock=town.clock)}
+    one = {"kind": "simulated", "limits": {"processing": 40}}
+    await town.start({"alps": {"storage": {"kind": "posix"}, "targets": {"short": one}}})
+    try:
+        jobs = await town.add("w", count=40)
+        for _ in range(12):
+            town.clock.now += 301.0
+            await town.look()
+        assert (await town.states(jobs))[J.PENDING] == 13
+        assert [text for text in (await town.alerts()).values() if "QOSMaxSubmitJobPerUserLimit" in text]
+        assert Crowded.asked[:3] == [40, 20, 10]
     finally:
         await town.system.stop(drain=0)
         await town.world.store.close()

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from actors.brakes import Work
-from actors.messages import Refused, Wake
+from actors.injector import Injector
+from actors.messages import HoldWorkflow, Refused, Wake
 from domain.exit_codes import STAGE_OUT
-from storage import attempts, braking, breakers, jobs, workflows
+from storage import attempts, braking, breakers, controls, jobs, workflows
 from storage.attempts import Failure, Seen
 from tests.unit.actors.ruling import SITES, J, Place
 
@@ -64,14 +65,21 @@ async def test_down_takes_back_what_waits_and_burns_no_retry(place: Place) -> No
 
 
 @pytest.mark.feature("PA-203", "PA-407")
-async def test_the_end_of_a_hold_lets_a_broken_workflow_run_its_probes_only(place: Place) -> None:
+async def test_a_workflow_that_stood_still_goes_on_by_a_persons_word_only(place: Place) -> None:
+    """The end of a hold restores what was; its release lets one that was braked run its probes."""
     async with place.life():
-        ids = await place.add(count=5)
-        (owner,) = {job.workflow_id for job in await place.load(ids)}
+        (owner,) = {job.workflow_id for job in await place.load(await place.add(count=5))}
         await place.world.store.write(lambda tx: braking.stop(tx, owner, "broken"))
-        await place.say("workflow", "w", until=place.clock.now + 60)
+        for _ in range(2):
+            await place.say("workflow", "w", until=place.clock.now + 60)
+    async with place.life():
         place.clock.now += 61
         await place.look()
+        assert (await place.world.store.read(workflows.load))[owner].state == "paused"
+        assert (await place.world.store.read(braking.load))[owner].probes == 0
+        await place.say("workflow", "w", until=place.clock.now + 60)
+        await place.lift("workflow", "w")
+        assert (await place.world.store.read(workflows.load))[owner].state == "active"
         assert (await place.world.store.read(braking.load))[owner].probes == 3
 
 
@@ -117,6 +125,61 @@ async def test_a_workflow_is_held_for_a_time(place: Place) -> None:
         await place.look()
         known = await place.world.store.read(workflows.load)
         assert [flow.state for flow in known.values()] == ["active"]
+
+
+@pytest.mark.feature("PA-203")
+async def test_the_last_word_of_a_workflow_counts(place: Place) -> None:
+    """Held for a time and then without end, or released: the end of that time changes nothing any more."""
+    async with place.life():
+        await place.add("early", count=1, sites=["bern"])
+        injector = Injector(place.world)
+        for hold, state in ((True, "paused"), (False, "active")):
+            await place.say("workflow", "early", until=place.clock.now + 60)
+            order = HoldWorkflow(workflow="early", hold=hold, reason="a look", who="ann")
+            assert (await injector._hold(order)).ids == [1]
+            assert await place.world.store.read(controls.load) == [], "`holds` says so"
+            place.clock.now += 61
+            await place.look()
+            (flow,) = (await place.world.store.read(workflows.load)).values()
+            assert flow.state == state
+
+
+@pytest.mark.feature("PA-203")
+async def test_two_holds_of_one_job_end_one_by_one(place: Place) -> None:
+    """Of itself, of its workflow and of its site; with another end for the first, and a death of the agent in between."""
+    async with place.life():
+        ids = await place.add(count=2, sites=["alps"])
+        await place.world.store.write(lambda tx: jobs.take_back(tx, -1.0))
+        await place.world.store.write(lambda tx: controls.hold_jobs(tx, ids, "a look", "ann", place.clock.now + 60))
+        until = place.clock.now + 600
+        assert await place.say("job", str(ids[0]), until=until, reason="longer") == [str(ids[0])]
+        assert await place.say("job", str(ids[0]), until=until, reason="longer") == [], "nothing new"
+        await place.say("site", "alps", until=place.clock.now + 300)
+        await place.say("workflow", "w", until=place.clock.now + 900)
+    place.clock.now += 61
+    async with place.life():
+        await place.look()
+        assert {job.id: job.state for job in await place.load(ids)} == {ids[0]: J.PAUSED, ids[1]: J.QUEUED}
+    place.clock.now += 600
+    async with place.life():
+        await place.look()
+        assert await place.states(ids) == {"queued": 2}
+        assert "workflow w is" in (await place.why(ids[0])).text
+        place.clock.now += 300
+        await place.look()
+        assert await place.states(ids) == {"released": 2}
+
+
+@pytest.mark.feature("PA-203")
+async def test_a_hold_of_a_job_that_has_ended_is_forgotten(place: Place) -> None:
+    async with place.life():
+        ids = await place.add(count=2, sites=["alps"])
+        await place.say("job", *map(str, ids))
+        await place.world.store.write(lambda tx: jobs.kill(tx, ids[:1], "not wanted"))
+        place.clock.now += 3601
+        await place.look()
+        assert list(await place.world.store.read(controls.held_jobs)) == ids[1:]
+        assert await place.states(ids) == {"killed": 1, "paused": 1}
 
 
 @pytest.mark.feature("PA-203")

@@ -1,5 +1,6 @@
 """A target that does not answer: submitter and tracker each have an alert of their own, closed at the first answer in any life."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,7 +64,10 @@ async def open_codes(world: World) -> set[str]:
 
 
 @pytest.mark.feature("PA-214", "REL-04")
-async def test_each_has_its_own_alert_and_closes_it_after_a_restart(tmp_path: Path) -> None:
+async def test_each_has_its_own_alert_and_closes_it_after_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "prodagent.actor.tracker")
     clock, batch = HandClock(), Mute()
     async with life(tmp_path, clock, batch) as (world, system):
         for _ in range(6):
@@ -71,6 +75,8 @@ async def test_each_has_its_own_alert_and_closes_it_after_a_restart(tmp_path: Pa
             for name in ("submitter", "tracker"):
                 await system.ref(name).ask(Wake())
         assert await open_codes(world) == {"submission-silent", "status-silent", "slots-unknown", "breaker-open"}
+        told = [one.message for one in caplog.records if "does not say how its jobs are" in one.message]
+        assert len(told) == 1, "a target that is away for a week is no reason to fill the disk"
         known = await world.store.read(breakers.load)
         assert state_of(known[Scope.TARGET, TARGET], clock.now) is BreakerState.OPEN
     batch.away = False

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from actors.transfer import SMALL_BYTES, SMALL_IN_ONE_PLACE, fitting
+from config.settings import Transfer as Settings
 
 LARGE, SMALL = SMALL_BYTES, SMALL_BYTES - 1
 
@@ -15,6 +16,12 @@ def begun(sizes: list[int], places: int) -> int:
     found = fitting(tasks, places * SMALL_IN_ONE_PLACE)
     assert found == tasks[: len(found)], "a task was overtaken"
     return len(found)
+
+
+@pytest.mark.feature("PA-317")
+def test_five_at_once_to_each_destination_and_three_tries_unless_told_otherwise() -> None:
+    settings = Settings()
+    assert (settings.max_active, settings.max_tries) == (5, 3)
 
 
 @pytest.mark.feature("TX-10")

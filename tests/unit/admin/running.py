@@ -16,12 +16,15 @@ from actors.messages import (
     ConfirmFeed,
     ControlsChanged,
     DropLetters,
+    DropSite,
     ExcludeNode,
     HoldWorkflow,
     KillJobs,
     LettersChanged,
     LiftControl,
     LimitSet,
+    ListSites,
+    PutSite,
     Refused,
     Reload,
     Reloaded,
@@ -65,9 +68,9 @@ def answer(message: Any) -> Any:
             return Changed(ids=[1] if message.workflow == "zmumu" or not message.hold else [])
         case ConfirmFeed():
             return ControlsChanged(subjects=["alpha", "beta"])
-        case ReviseWorkflow() | Reload() | RevertNeeds():
+        case ReviseWorkflow() | Reload() | PutSite() | DropSite() | RevertNeeds():
             return changed(message)
-        case SetControl() | LiftControl() | SetLimit():
+        case SetControl() | LiftControl() | SetLimit() | ListSites():
             return ruled(message)
         case ReplayLetters() | DropLetters():
             return LettersChanged(facts=message.facts, mail=message.mail)
@@ -76,16 +79,18 @@ def answer(message: Any) -> Any:
     return None
 
 
-def ruled(message: SetControl | LiftControl | SetLimit) -> ControlsChanged | LimitSet:
+def ruled(message: SetControl | LiftControl | SetLimit | ListSites) -> ControlsChanged | LimitSet | Changed:
     """What the steward says."""
+    if isinstance(message, ListSites):
+        return Changed(ids=[job for job in message.jobs if job < 20])
     if isinstance(message, SetLimit):
         return LimitSet(before=5, after=message.value, configured=5)
     return ControlsChanged(subjects=message.subjects)
 
 
-def changed(message: ReviseWorkflow | Reload | RevertNeeds) -> Revised | Reloaded | Changed:
+def changed(message: ReviseWorkflow | Reload | PutSite | DropSite | RevertNeeds) -> Revised | Reloaded | Changed:
     """What those say that change what the agent works by."""
-    if isinstance(message, Reload):
+    if isinstance(message, Reload | PutSite | DropSite):
         key = SettingChange(key="sites.alpha.targets.a.limits.merge", before="10", after="20", restart=False)
         port = SettingChange(key="admin.port", before="0", after="1", restart=True)
         return Reloaded(changes=[key, port], leaving=["old"], failed=[])
@@ -124,9 +129,14 @@ class Agent:
             return await got.json() if got.content_type == "application/json" else await got.text()
 
     async def post(self, path: str, body: Any = None, status: int = 200, *, token: bool = True, **headers: str) -> Any:
+        return await self.act("POST", path, body, status, token=token, **headers)
+
+    async def act(
+        self, method: str, path: str, body: Any = None, status: int = 200, *, token: bool = True, **headers: str
+    ) -> Any:
         if token:
             headers["Authorization"] = f"Bearer {self.file['token']}"
-        async with self.client.post(f"{self.url}/api/v1{path}", json=body or {}, headers=headers) as got:
+        async with self.client.request(method, f"{self.url}/api/v1{path}", json=body or {}, headers=headers) as got:
             assert got.status == status, await got.text()
             return await got.json()
 

@@ -182,3 +182,35 @@ def test_every_code_that_is_given_is_known() -> None:
     for name in ("placing", "matching"):
         given |= set(re.findall(r'f?"([a-z]+-[a-z]+|held|quota): ', (source / f"{name}.py").read_text()))
     assert {"no-slot", "quota", "held", "breaker-open", "poor-record"} <= given <= set(UNBLOCKS)
+
+
+@pytest.mark.feature("OPS-09", "PA-303", "PA-315")
+@pytest.mark.parametrize(
+    ("said", "code", "owner", "unblocks"),
+    [
+        ("Priority", "batch-queue", "tracker", "free slot"),
+        ("Resources", "batch-queue", "tracker", "free slot"),
+        ("", "batch-queue", "tracker", "free slot"),
+        ("PartitionDown", "batch-down", "tracker", "the site"),
+        ("ReqNodeNotAvail, UnavailableNodes:n1", "batch-down", "tracker", "the site"),
+        ("PartitionConfig", "batch-down", "tracker", "ask for less"),
+        ("QOSMaxJobsPerUserLimit", "batch-quota", "tracker", "higher limit"),
+        ("AssocGrpCpuLimit", "batch-quota", "tracker", "higher limit"),
+        ("InvalidAccount", "batch-quota", "tracker", "a valid account"),
+        ("QOSMaxWallDurationPerJobLimit", "batch-held", "tracker", "rule"),
+        ("BadConstraints", "batch-held", "tracker", "rule"),
+        ("launch failed requeued held", "batch-held", "tracker", "rule"),
+        ("JobHeldUser", "batch-held", OPERATOR, "release"),
+        ("held (1): via condor_hold (by user prod)", "batch-held", OPERATOR, "release"),
+        ("held (34): memory usage exceeded request_memory", "batch-held", "tracker", "rule"),
+    ],
+)
+def test_a_waiting_job_tells_who_has_to_move(said: str, code: str, owner: str, unblocks: str) -> None:
+    sight = JobSight(
+        state=JobState.PENDING, type=JobType.PROCESSING, reason=said, target="a", batch_id="7", next_s=NEXT
+    )
+    found = explain_job(sight, NOW)
+    check(found)
+    assert (found.code, found.owner) == (code, owner)
+    assert unblocks in found.unblocks
+    assert found.text == f"a has it as 7, not started yet: {said or 'no reason given'}"

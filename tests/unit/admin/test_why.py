@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from storage import alerts, jobs
+from storage import alerts, attempts, jobs
 from storage.store import Store
+from storage.subjects import parse
 from storage.views import Unknown
-from storage.why import Explanation, parse, why
+from storage.why import Explanation, why
 from tests.unit.admin import filled
 
 
@@ -109,3 +110,20 @@ def test_subjects_are_read_as_people_write_them() -> None:
     assert parse(" 17 ") == ("job", "17")
     assert parse("workflow:x") == ("workflow", "x")
     assert parse("/store/a:b") == ("file", "/store/a:b")
+
+
+@pytest.mark.feature("OPS-09", "PA-218")
+async def test_a_workflow_tells_what_its_waiting_jobs_wait_for_in_the_words_of_the_batch_system(full: Store) -> None:
+    await full.write(lambda tx: jobs.release(tx, [16, 17, 18], "alpha", "alpha-batch"))
+    names = {16: "a", 17: "b", 18: "c"}
+    await full.write(lambda tx: attempts.intend(tx, list(names), "alpha", "alpha-batch", names))
+    await full.write(lambda tx: attempts.submitted(tx, {job: f"70{job}" for job in names}))
+    await full.write(lambda tx: attempts.waits(tx, {16: "PartitionDown", 17: "PartitionDown", 18: "JobHeldUser"}))
+    one = await ask(full, "job:16")
+    assert (one.code, one.owner, one.text) == (
+        "batch-down",
+        "tracker",
+        "alpha-batch has it as 7016, not started yet: PartitionDown",
+    )
+    groups = (await ask(full, "zmumu")).groups
+    assert (groups["batch-down"], groups["batch-held"], groups["batch-queue"]) == (2, 1, 1)

@@ -1,15 +1,15 @@
 """Files that are wanted at the same time go together, and each is answered for itself."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from backends.storage_element import batches
-from backends.storage_element.base import StorageError
+from backends.storage_element.base import Birth, Checksums, StorageError
 from backends.storage_element.batches import Batches, Move
+from backends.storage_element.sums import read_through
 
 pytestmark = pytest.mark.feature("TX-10")
 
@@ -38,19 +38,22 @@ def sources(tmp_path: Path) -> list[Path]:
     return made
 
 
-async def bring(made: Batches, sources: Sequence[Path]) -> list[Move | BaseException]:
-    return await asyncio.gather(*(made.move(path, f"/t/{path.name}") for path in sources), return_exceptions=True)
+def born(path: Path) -> Birth:
+    return read_through(path).birth if path.exists() else Birth(0, Checksums("00000001", "e3"))
 
 
-async def test_what_is_wanted_at_once_goes_in_one_run_and_is_summed_up(sources: list[Path]) -> None:
+async def bring(made: Batches, sources: Sequence[Path], birth: Birth | None = None) -> list[Move | BaseException]:
+    moving = (made.move(path, f"/t/{path.name}", birth or born(path)) for path in sources)
+    return await asyncio.gather(*moving, return_exceptions=True)
+
+
+async def test_what_is_wanted_at_once_goes_in_one_run(sources: list[Path]) -> None:
     mover = Mover()
     moves = await bring(Batches(mover, 4), sources)
     assert mover.runs == [[f"/t/f{number}" for number in range(6)]]
     for move, path in zip(moves, sources, strict=True):
         assert isinstance(move, Move)
-        assert move.size == path.stat().st_size
-        assert move.sums.checksums.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert not move.alone
+        assert move.birth == born(path)
 
 
 async def test_runs_share_what_is_more_than_a_share(sources: list[Path]) -> None:
@@ -59,10 +62,13 @@ async def test_runs_share_what_is_more_than_a_share(sources: list[Path]) -> None
     assert sorted(mover.runs) == [["/t/f0", "/t/f1", "/t/f2"], ["/t/f3", "/t/f4", "/t/f5"]]
 
 
-async def test_a_lone_file_is_alone(sources: list[Path]) -> None:
-    (move,) = await bring(Batches(Mover(), 4), sources[:1])
-    assert isinstance(move, Move)
-    assert move.alone
+async def test_a_source_of_another_size_than_at_its_birth_is_not_moved(sources: list[Path]) -> None:
+    mover = Mover()
+    moved, error, *_ = await bring(Batches(mover, 4), sources, Birth(1, Checksums("00000001", "5f")))
+    assert isinstance(moved, Move)
+    assert isinstance(error, StorageError)
+    assert (error.kind, str(error)) == ("integrity", f"source {sources[1]} has 2 bytes, expected 1")
+    assert mover.runs == [["/t/f0"]]
 
 
 async def test_a_run_takes_only_so_many_bytes(sources: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,24 +88,6 @@ async def test_a_source_that_is_gone_fails_alone(sources: list[Path]) -> None:
     assert str(sources[2]) in str(error)
     assert all(isinstance(answer, Move) for answer in answers)
     assert "/t/f2" not in mover.runs[0]
-
-
-async def test_a_source_that_cannot_be_read_to_its_end_is_not_taken_for_whole(
-    sources: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = batches.blocks
-
-    def failing(path: Path) -> object:
-        if path == sources[1]:
-            raise OSError(5, "Input/output error")
-        return read(path)
-
-    monkeypatch.setattr(batches, "blocks", failing)
-    answers = await bring(Batches(Mover(), 4), sources)
-    error = answers.pop(1)
-    assert isinstance(error, StorageError)
-    assert error.transient
-    assert all(isinstance(answer, Move) for answer in answers)
 
 
 async def test_what_the_mover_does_not_answer_for_has_failed(sources: list[Path]) -> None:
@@ -146,7 +134,7 @@ async def test_a_run_ends_when_the_last_that_waits_for_it_gives_up(sources: list
             ended.set()
 
     made = Batches(Mover(hanging), 1)
-    waiting = [asyncio.create_task(made.move(path, f"/t/{path.name}")) for path in sources[:2]]
+    waiting = [asyncio.create_task(made.move(path, f"/t/{path.name}", born(path))) for path in sources[:2]]
     await begun.wait()
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
@@ -159,7 +147,7 @@ async def test_a_run_ends_when_the_last_that_waits_for_it_gives_up(sources: list
 async def test_who_gives_up_before_the_run_is_left_out(sources: list[Path]) -> None:
     mover = Mover()
     made = Batches(mover, 1)
-    waiting = [asyncio.create_task(made.move(path, f"/t/{path.name}")) for path in sources[:3]]
+    waiting = [asyncio.create_task(made.move(path, f"/t/{path.name}", born(path))) for path in sources[:3]]
     await asyncio.sleep(0)
     waiting[1].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

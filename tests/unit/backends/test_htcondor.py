@@ -87,6 +87,7 @@ def test_a_pool_that_cannot_be_used_says_why(code: int, transient: bool) -> None
     ("said", "sent"),
     [
         (Said(0, "17.0 - 17.4\n"), Sent(id="17")),
+        (Said(0, "Welcome to the pool\n17.0 - 17.4\n"), Sent(id="17")),
         (Said(1, "", REJECTED), Sent(reason=" ".join(REJECTED.split()))),
         (Said(1, "", "ERROR: Invalid request_cpus"), Sent(reason="ERROR: Invalid request_cpus")),
         (
@@ -100,7 +101,7 @@ def test_a_pool_that_cannot_be_used_says_why(code: int, transient: bool) -> None
         (Said(0, ""), Sent(reason="condor_submit ended with 0 and said nothing", doubt=True)),
         (Said(-9, "", "no end in time", late=True), Sent(reason="no end in time", doubt=True)),
     ],
-    ids=["taken", "requirement", "before", "commit lost", "no schedd", "silent", "killed"],
+    ids=["taken", "greeted", "requirement", "before", "commit lost", "no schedd", "silent", "killed"],
 )
 def test_what_an_answer_to_condor_submit_means(said: Said, sent: Sent) -> None:
     assert condor().sent(said) == sent
@@ -131,12 +132,15 @@ def test_an_end_is_read_from_the_history() -> None:
     ad = {"ClusterId": 7, "ProcId": 0, "ProdAgentLabel": "m.p", "JobStartDate": 100, "LastRemoteHost": "slot1@n7"}
     ended = {"JobStatus": 4, "CompletionDate": 160}
     killed = {**ad, **ended, "ExitBySignal": True, "ExitSignal": 9}
-    removed = {**ad, "JobStatus": 3, "CompletionDate": 0, "RemoveReason": "PERIODIC_REMOVE"}
-    answer = json.dumps([{**ad, **ended, "ExitCode": 3}, killed, removed])
-    first, second, third = condor().recorded(Said(0, answer))
+    removed = {**ad, "JobStatus": 3, "CompletionDate": 0, "RemoveReason": "via condor_rm (by user prod)"}
+    policy = "The job attribute PeriodicRemove expression '(JobStatus == 1 && NumJobStarts > 0)' evaluated to TRUE"
+    answer = json.dumps([{**ad, **ended, "ExitCode": 3}, killed, removed, {**removed, "RemoveReason": policy}])
+    first, second, third, fourth = condor().recorded(Said(0, answer))
     assert (first.exit_code, first.signal, first.node, first.started_at, first.ended_at) == (3, None, "n7", 100, 160)
     assert (second.exit_code, second.signal) == (None, 9)
     assert (third.state, third.reason, third.ended_at) == (BatchState.ENDED, "cancelled", None)
+    assert fourth.reason == policy, "nobody cancelled it"
+    assert condor().recorded(Said(0, "[\n]\n")) == []
     assert condor().recorded(Said(0, "")) == [], "an empty history prints nothing at all"
     for bad in (Said(1, "", "no schedd"), Said(0, "[{]")):
         with pytest.raises(BatchError) as caught:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.batch.asking import Traffic
-from backends.batch.base import BatchState, JobDescription
+from backends.batch.base import BatchError, BatchState, JobDescription
 from backends.batch.scheduled import ScheduledBatch
 from backends.batch.scheduler import Limits, Parcel, Said
 from backends.batch.slurm import Slurm, SlurmSettings
@@ -154,4 +154,17 @@ async def test_a_limit_that_was_raised_is_seen_and_not_asked_for_with_every_refu
     clock.now += 60.0
     assert await answers(8, 17) == ["", "over the limit of the target: cores 17, at most 16"]
     assert batch.traffic().calls == calls + 2, "the limits, then the submission"
+    await hosts.close()
+
+
+@pytest.mark.feature("PA-308", "PA-312")
+async def test_a_shared_file_system_that_is_not_there_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    settings, hosts = SlurmSettings(directory=str(tmp_path / "shared/site")), Hosts({})
+    batch = ScheduledBatch(
+        settings, Paper(settings, tmp_path / "book"), hosts=hosts, runtime=build(tmp_path), clock=Hand()
+    )
+    with pytest.raises(BatchError, match=r"shared/site cannot be used: .*No such file or directory"):
+        await batch.open()
+    (tmp_path / "shared").mkdir()
+    await batch.open()
     await hosts.close()

@@ -86,6 +86,39 @@ async def test_a_fault_of_the_system_has_a_kind_and_leaves_nothing(
     assert os.listdir(os.path.dirname(element.pfn(LFN))) == []
 
 
+@pytest.mark.feature("TX-10")
+@pytest.mark.parametrize("closed", [[], ["copy_file_range"], ["copy_file_range", "sendfile"]])
+async def test_the_kernel_copies_as_far_as_it_can(
+    element: PosixStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: list[str]
+) -> None:
+    """Between two file systems it may know neither way."""
+
+    def refuses(*_: object) -> int:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    for name in closed:
+        monkeypatch.setattr(posix.os, name, refuses)
+    monkeypatch.setattr(posix, "PIECE", 1000)
+    source = tmp_path / "large"
+    source.write_bytes(os.urandom((1 << 20) + 17))
+    await element.publish(await element.receive(source, LFN, "f1"), LFN)
+    assert Path(element.pfn(LFN)).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.feature("TX-10")
+async def test_a_disk_that_fills_up_under_the_kernels_copy_is_a_matter_of_space(
+    element: PosixStorage, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(posix.os, "copy_file_range", full)
+    with pytest.raises(StorageError) as caught:
+        await element.receive(source, LFN, "f1")
+    assert caught.value.kind == "space"
+    assert os.listdir(os.path.dirname(element.pfn(LFN))) == []
+
+
 @pytest.mark.feature("TX-09")
 async def test_a_copy_that_reads_back_differently_is_refused(
     element: PosixStorage, source: Path, monkeypatch: pytest.MonkeyPatch

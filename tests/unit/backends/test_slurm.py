@@ -95,7 +95,22 @@ def test_a_target_that_cannot_be_used_says_why() -> None:
     assert caught.value.transient
 
 
+@pytest.mark.feature("PA-303", "PA-310")
+def test_a_job_may_go_to_one_of_several_partitions() -> None:
+    """As sbatch takes them: the most that one of them gives is the limit."""
+    both = Said(0, "PartitionName=main Default=YES MaxTime=2:00:00\nPartitionName=x MaxTime=3:00:00\nPartitionName=y\n")
+    one = slurm(partition="main,x")
+    assert one.probe()[1] == ["scontrol", "-o", "show", "partition"]
+    assert one.probe()[2][-1] == "--partition=main,x"
+    assert one.learn([CONFIG, both, NODES]).wall_s == 3 * 3600
+    free = Said(0, both.out.replace("3:00:00", "UNLIMITED"))
+    assert one.learn([CONFIG, free, NODES]).wall_s is None
+    with pytest.raises(BatchError, match="no partition z"):
+        slurm(partition="main,z").learn([CONFIG, both, NODES])
+
+
 FAILED = "sbatch: error: Batch job submission failed: "
+OVER = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 
 @pytest.mark.feature("PA-308", "PA-309")
@@ -104,6 +119,8 @@ FAILED = "sbatch: error: Batch job submission failed: "
     [
         (Said(0, "123\n"), "id"),
         (Said(0, "123;cluster\n"), "id"),
+        (Said(0, "123\n", "sbatch: warning: your project has used 95 % of its hours"), "id"),
+        (Said(0, "-----\nWelcome, 2 nodes are free\n123\n"), "id"),
         (Said(1, "", FAILED + "Requested node configuration is not available"), "refused"),
         (Said(1, "", FAILED + "Invalid account or account/partition combination specified"), "refused"),
         (
@@ -114,12 +131,11 @@ FAILED = "sbatch: error: Batch job submission failed: "
             ),
             "refused",
         ),
-        (
-            Said(
-                1, "", FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-            ),
-            "later",
-        ),
+        (Said(1, "", OVER), "later"),
+        (Said(1, "", "sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + OVER), "later"),
+        (Said(1, "", "sbatch: error: AssocGrpSubmitJobsLimit\n" + OVER), "later"),
+        (Said(1, "", "sbatch: error: QOSMaxWallDurationPerJobLimit\n" + OVER), "refused"),
+        (Said(1, "", "sbatch: error: QOSMaxCpuPerJobLimit\n" + OVER), "refused"),
         (Said(127, "", "No such file or directory: 'sbatch'"), "later"),
         (Said(1, "", FAILED + "Unable to contact slurm controller (connect failure)"), "later"),
         (Said(1, "", FAILED + "Socket timed out on send/recv operation"), "doubt"),
@@ -160,9 +176,38 @@ def test_reasons_of_waiting_and_holding() -> None:
     waits = slurm().listed("7|3|PENDING||m.prodagent-1|Resources")
     assert waits is not None
     assert (waits.index, waits.id, waits.state, waits.reason) == (3, "7_3", BatchState.PENDING, "Resources")
-    held = slurm().listed("7|N/A|PENDING||m.ab12|JobHeldUser")
-    assert held is not None
-    assert (held.state, held.reason) == (BatchState.HELD, "JobHeldUser")
+
+
+@pytest.mark.feature("PA-303", "PA-315")
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("JobHeldUser", BatchState.HELD),
+        ("JobHoldMaxRequeue", BatchState.HELD),
+        ("launch failed requeued held", BatchState.HELD),
+        ("PartitionTimeLimit", BatchState.HELD),
+        ("QOSMaxWallDurationPerJobLimit", BatchState.HELD),
+        ("AssocMaxCpuPerJobLimit", BatchState.HELD),
+        ("QOSMinCpuNotSatisfied", BatchState.HELD),
+        ("Job's account not permitted to use this partition (long allows other not phys)", BatchState.HELD),
+        ("PartitionDown", BatchState.PENDING),
+        ("QOSMaxJobsPerUserLimit", BatchState.PENDING),
+        ("InvalidAccount", BatchState.PENDING),
+        ("InvalidQOS", BatchState.PENDING),
+        ("AssocGrpCpuLimit", BatchState.PENDING),
+        ("ReqNodeNotAvail, UnavailableNodes:n1", BatchState.PENDING),
+    ],
+)
+def test_what_never_starts_by_itself_is_held(reason: str, state: BatchState) -> None:
+    listed = slurm().listed(f"7|N/A|PENDING||m.ab12|{reason}")
+    assert listed is not None
+    assert (listed.state, listed.reason) == (state, reason)
+
+
+@pytest.mark.feature("PA-303")
+def test_an_array_is_no_larger_than_the_cluster_takes() -> None:
+    more = Said(0, CONFIG.out + "SchedulerParameters     = bf_max_job_test=500,max_array_tasks=300\n")
+    assert [slurm().learn([config, PARTITION, NODES]).array for config in (CONFIG, more)] == [1000, 300]
 
 
 @pytest.mark.feature("PA-312")

@@ -58,6 +58,8 @@ def test_a_host_without_a_table_is_refused_with_the_nearest(tmp_path: Path) -> N
     assert "sites.alps.storage.host" in said
     assert "'alps'" in said
     assert "hosts.alps.jump" in faults(written(tmp_path, jump="gat"))
+    said = faults(written(tmp_path, storage="zzz"))
+    assert "sites.alps.storage.host: got 'zzz', expected a table hosts.zzz" in said, "also where none is near"
 
 
 def test_a_way_that_comes_back_to_itself_is_refused(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from msgspec import UNSET
 from typer.testing import Result
 
 from actors.admin_pages import changing
-from actors.messages import Refused, Reload, Reloaded, ReviseWorkflow, SetLimit
+from actors.messages import ListSites, Refused, Reload, Reloaded, ReviseWorkflow, SetLimit
 from domain.revising import Revision
+from domain.siting import Lists
 from services.console import reloading, revising
 from services.console.exits import Exit
-from storage import overrides
+from storage import job_lists, overrides
 from storage.overrides import Override
 from supervisors import AsyncioActor
 from tests.unit.admin.running import Agent
@@ -120,6 +121,29 @@ async def test_a_limit_is_set_shown_and_taken_back(agent: Agent, run: Run) -> No
         assert all(word in text for word in ("flood", "ann", "no such target"))
     assert "flood" in (await run("sites")).stdout
     assert len(json.loads((await run("status", "--json")).stdout)["limits"]) == 2
+
+
+@pytest.mark.feature("PA-205", "OPS-06")
+async def test_single_jobs_get_lists_of_sites(agent: Agent, run: Run) -> None:
+    assert "1 job restricted: 13" in (await run("restrict", "13", "20-21", "--sites", "alpha, beta")).stdout
+    assert agent.probe("steward").messages[-1] == ListSites(jobs=[13, 20, 21], sites=["alpha", "beta"], who="anna")
+    words = ("restrict", "13", "--deny-sites", "beta", "--reason", "a look", "--dry-run")
+    assert "1 job would be restricted" in (await run(*words)).stdout
+    order = agent.probe("steward").messages[-1]
+    assert (order.deny_sites, order.reason, order.dry_run) == (["beta"], "a look", True)
+    assert "free of lists" in (await run("restrict", "13", "--free")).stdout
+    assert agent.probe("steward").messages[-1] == ListSites(jobs=[13], who="anna")
+    assert "all of them have ended" in (await run("restrict", "99", "--free", code=Exit.FAILED)).stderr
+    for wrong in (("13",), ("13", "--free", "--sites", "alpha")):
+        assert "or --free" in (await run("restrict", *wrong, code=Exit.USAGE)).stderr
+    own = Lists(frozenset({"alpha"}))
+    await agent.store.write(lambda tx: job_lists.put(tx, [13], own, "ann", "a look"))
+    said = "of its own it is allowed alpha, denied none (ann: a look)"
+    assert said in " ".join((await run("job", "13")).stdout.split())
+    assert said in await agent.get("/jobs/13")
+    assert (await agent.get("/api/v1/jobs/13"))["lists"] == said
+    await agent.post("/jobs/sites", {"jobs": []}, 400)
+    await agent.post("/jobs/sites", {"jobs": [13]}, 401, token=False)
 
 
 @pytest.mark.feature("OPS-03", "OPS-06")

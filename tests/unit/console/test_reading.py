@@ -70,7 +70,7 @@ def test_status_shows_the_ledger_without_an_agent(run: Run) -> None:
     text = run("status").stdout
     assert "the agent does not run: there is no" in text
     assert "zmumu" in text
-    assert "20 000" in text
+    assert "20,000" in text
     assert "stage-out failed" in text
     seen = data(run, "status")
     assert seen["running"] is False

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from domain import events as e
-from services.demo.progress import PHRASES, Picture, counted, phrase
+from services.demo.progress import PHRASES, Picture, counted, lines
 from services.demo.screen import LiveScreen, PlainScreen, screen_for
 from storage.views import Totals
 
@@ -21,17 +21,22 @@ def test_every_phrase_is_about_a_fact_that_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "text"),
+    ("facts", "text"),
     [
-        (e.JobsAccounted(ids=[1]), "1 job ended well, its output is booked"),
-        (e.JobsAccounted(ids=[1, 2]), "2 jobs ended well, their outputs are booked"),
-        (e.FilesInvalidated(ids=[4], reason="cut short"), "1 damaged file is set aside (cut short)"),
-        (e.WorkflowsCompleted(ids=[1]), "the workflow is complete"),
-        (e.JobsEnded(ids=[1]), ""),
+        ([e.JobsAccounted(ids=[1])], ["1 job ended well, its output is booked"]),
+        ([e.JobsAccounted(ids=[1, 2])], ["2 jobs ended well, their outputs are booked"]),
+        ([e.FilesInvalidated(ids=[4], reason="cut short")], ["1 damaged file is set aside (cut short)"]),
+        ([e.WorkflowsCompleted(ids=[1])], ["the workflow is complete"]),
+        ([e.JobsEnded(ids=[1])], []),
+        ([e.JobsCreated(ids=[1]), e.JobsFailed(ids=[9]), e.JobsCreated(ids=[2])], ["2 jobs made", "1 job failed"]),
+        (
+            [e.JobsFailed(ids=[1], reason="a"), e.JobsFailed(ids=[2], reason="b")],
+            ["1 job failed (a)", "1 job failed (b)"],
+        ),
     ],
 )
-def test_facts_become_sentences(fact: e.Event, text: str) -> None:
-    assert phrase(fact) == text
+def test_facts_become_sentences(facts: list[e.Event], text: list[str]) -> None:
+    assert lines(facts) == text
 
 
 def test_the_share_counts_all_three_stages() -> None:
@@ -53,10 +58,10 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
         screen.show(_picture(1.0))
         screen.say("1 file is [delivered]")
         screen.show(_picture(6.0))
-    lines = sink.getvalue().splitlines()
-    assert [line.split(" s ")[0].strip() for line in lines] == ["0.0", "1.0", "6.0"]
-    assert "generated 60, merged 30, delivered 10 of 100; jobs: running 2  cleaned 1; pid 17" in lines[0]
-    assert "1 file is [delivered]" in lines[1]
+    shown = sink.getvalue().splitlines()
+    assert [line.split(" s ")[0].strip() for line in shown] == ["0.0", "1.0", "6.0"]
+    assert "generated 60, merged 30, delivered 10 of 100; jobs: running 2  cleaned 1; pid 17" in shown[0]
+    assert "1 file is [delivered]" in shown[1]
 
 
 def test_a_terminal_shows_bars_and_the_latest_lines() -> None:

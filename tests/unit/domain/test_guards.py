@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from domain.braking import BrakeRules, Record, fault, passed
+from domain.braking import JUDGE_S, BrakeRules, Record, Suspects, fault, passed
 from domain.held import HeldAction, HeldRule, judge
 from domain.job import JobState, JobType
 from domain.nodes import NodeRules, strikes, struck
@@ -42,6 +42,21 @@ def test_three_fast_failures_within_an_hour_exclude_a_node() -> None:
     assert struck([now - 2, now - 1], [now], now, NODES) == ([now - 2, now - 1, now], True)
     assert struck([now - HOUR - 1, now - 1], [now], now, NODES) == ([now - 1, now], False)
     assert struck([], [now] * 20, now, NODES) == ([now] * 3, True)
+
+
+@pytest.mark.feature("PA-407")
+def test_workflows_are_judged_once_in_a_while_and_at_once_when_the_first_failures_are_together():
+    suspects = Suspects(3)
+    assert suspects.due(100.0) == ([], 0.0)
+    suspects.add([1])
+    assert suspects.due(100.0) == ([1], 0.0)
+    suspects.add([1, 2])
+    assert suspects.due(101.0) == ([], JUDGE_S - 1)
+    suspects.add([1])
+    assert suspects.due(101.0) == ([1, 2], 0.0)
+    suspects.add([1] * 9)
+    assert suspects.due(102.0) == ([], JUDGE_S - 1), "what goes on failing costs no more than one look in that time"
+    assert suspects.due(106.0) == ([1], 0.0)
 
 
 @pytest.mark.feature("PA-407")
@@ -84,6 +99,8 @@ def test_three_good_probes_let_the_others_follow() -> None:
         ("The job has exceeded memory 2000 MB", 0, HeldAction.MORE_MEMORY),
         ("Job exceeded allowed wall time", 0, HeldAction.MORE_TIME),
         ("BadConstraints", 0, HeldAction.ELSEWHERE),
+        ("QOSMaxMemoryPerJob", 0, HeldAction.ELSEWHERE),
+        ("PartitionTimeLimit", 0, HeldAction.ELSEWHERE),
         ("JobHeldUser", 0, HeldAction.LIST),
         ("something that nobody knows", 0, HeldAction.LIST),
         ("", 0, HeldAction.LIST),

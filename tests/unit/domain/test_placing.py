@@ -1,14 +1,18 @@
 """What operators said and what the agent found out decide which jobs a target gets."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.controls import Control, Kind, Mode, Scope, in_force
 from domain.job import JobType
-from domain.matching import Place
+from domain.matching import Candidate, Place, wait_reason
 from domain.placing import UNBLOCKS, Held, Limits, Sight, judge
 from domain.pressure import Backlog, presses, words
 from domain.score import Standing, cut_off, score
+from domain.spread import Spread
 from domain.thresholds import Load, desired, threshold
+from storage.sites import STOPPED
 
 P, M = JobType.PROCESSING, JobType.MERGE
 SIGHT = Sight("a-batch", "a", Limits({P: 100, M: 10}, {P: None, M: None}))
@@ -135,3 +139,61 @@ def test_few_attempts_cut_nobody_off() -> None:
     assert not cut_off(0, 19, below=0.5, attempts=20)
     assert cut_off(9, 11, below=0.5, attempts=20)
     assert not cut_off(10, 10, below=0.5, attempts=20)
+
+
+CONTROLS = [
+    said(Scope.SITE, "a"), said(Scope.TARGET, "b-batch"), said(Scope.AGENT, "agent"),
+    *(word for each in Mode if each is not Mode.ENABLED for word in mode(each)),
+]  # fmt: skip
+SIGHTS = st.builds(
+    lambda site, known: SIGHT._replace(target=f"{site}-batch", site=site, **known),
+    st.sampled_from("abc"),
+    st.fixed_dictionaries(
+        {
+            "off": st.sampled_from(["", "a is disabled"]),
+            "open_s": st.sampled_from([0.0, 60.0]),
+            "probes": st.sampled_from([None, None, 0, 2]),
+            "poor": st.sampled_from(["", "3 of 30"]),
+            "behind": st.sampled_from(["", "700 items wait"]),
+            "stopped": st.sampled_from(["", *(f"{code}: x" for code in STOPPED.values())]),
+            "releases": st.sampled_from([None, frozenset(), frozenset({"r7"})]),
+            "groups": st.sampled_from([frozenset(), frozenset({"higgs"})]),
+            "fillers": st.booleans(),
+            "leaving": st.booleans(),
+            "gpus": st.sampled_from([0, 2]),
+            "architectures": st.sampled_from([frozenset(), frozenset({"aarch64"})]),
+            "held": st.sampled_from([{}, {P: Held(500, 500)}]),
+            "cores": st.sampled_from([0, 5000]),
+            "limits": st.sampled_from([SIGHT.limits, SIGHT.limits._replace(cores=16, memory_mb=1000)]),
+        }
+    ),
+)
+JOBS = st.builds(
+    Candidate,
+    id=st.just(1),
+    type=st.sampled_from(JobType),
+    sites=st.sampled_from([frozenset(), frozenset("ab"), frozenset("x")]),
+    pinned=st.sampled_from([None, None, "a", "x"]),
+    cores=st.sampled_from([1, 8, 100]),
+    memory_mb=st.sampled_from([0, 2000]),
+    avoid=st.sampled_from(["", "a", "b-batch"]),
+    releases=st.sampled_from([frozenset(), frozenset({"r7", "r8"})]),
+    group=st.sampled_from(["", "top"]),
+    spread=st.sampled_from([None, Spread(1, frozenset("c"), 1)]),
+    denied=st.sampled_from([frozenset(), frozenset("b")]),
+    gpus=st.sampled_from([0, 1]),
+    architecture=st.sampled_from(["", "aarch64"]),
+)
+
+
+@pytest.mark.feature("PA-218")
+@given(JOBS, st.lists(SIGHTS, max_size=4), st.lists(st.sampled_from(CONTROLS), max_size=2))
+def test_every_job_that_is_not_released_has_a_code_that_says_what_ends_it(
+    job: Candidate, sights: list[Sight], controls: list[Control]
+) -> None:
+    places = [judge(sight, controls) for sight in sights]
+    code, mark, text = wait_reason(job, places).partition(": ")
+    assert code in UNBLOCKS
+    assert mark
+    assert text.strip()
+    assert (code == "next-sweep") == any(place.room(job) for place in places)

@@ -44,6 +44,8 @@ def test_no_rule_hides_another_and_every_number_of_ours_has_one() -> None:
         (Evidence(x.REPORT_MISSING, said="NODE_FAIL"), "the node failed", Blame.NODE),
         (Evidence(x.REPORT_MISSING, said="PREEMPTED"), "preempted", Blame.NOBODY),
         (Evidence(x.REPORT_MISSING, said="COMPLETED"), "report missing", Blame.INFRASTRUCTURE),
+        (Evidence(x.HELD, "held by a: QOSMaxWallDurationPerJobLimit"), "more than the target gives", Blame.NOBODY),
+        (Evidence(x.HELD, "held by a: SPECIAL_EXIT"), "held by the batch system", Blame.SITE),
         (Evidence(137), "payload killed (SIGKILL)", Blame.INFRASTRUCTURE),
         (Evidence(139), "payload failed", Blame.PAYLOAD),
         (Evidence(77_777), "unknown exit code", Blame.PAYLOAD),

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,19 +12,7 @@ import pytest
 
 from domain.report import JobReport, decode_report
 from runtime.build import build
-
-
-def interpreters() -> list[str]:
-    """Return this Python, and the oldest and the newest other one that is installed and supported."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = {}
-    for minor in range(6, 16):
-        places = [shutil.which(f"python3.{minor}"), *sorted(root.glob(f"versions/3.{minor}.*/bin/python3"))]
-        for path in filter(None, map(str, filter(None, places))):
-            if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-                found.setdefault(minor, path)
-    found.pop(sys.version_info.minor, None)
-    return list(dict.fromkeys([sys.executable, *(found[minor] for minor in sorted(found)[:1] + sorted(found)[-1:])]))
+from tests.unit.runtime.pythons import interpreters
 
 
 class Bench:
@@ -71,8 +57,8 @@ class Bench:
 
     def start(self) -> subprocess.Popen[str]:
         (self.directory / "spec.json").write_text(json.dumps(self.spec))
-        command = [self.python, str(self.runtime), "run", str(self.directory)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        command = [self.python, str(self.runtime.relative_to(self.outside)), "run", self.directory.name]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=self.outside)
 
     def run(self) -> JobReport:
         """Run it and return the report, which agrees with the exit status."""

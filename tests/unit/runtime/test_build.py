@@ -1,6 +1,7 @@
 """One file for every Python: always the same bytes, no newer syntax, no foreign modules."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from runtime import build as build_module
 from runtime import codes
 from runtime.build import archive, build
 from runtime.spec import EXAMPLE, faults
+from tests.unit.runtime.pythons import interpreters
 
 SOURCES = sorted(Path(runtime.__file__).parent.glob("*.py"))
 
@@ -41,7 +43,23 @@ def test_every_source_is_python_3_6_with_the_standard_library(source: Path) -> N
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             assert name.partition(".")[0] in sys.stdlib_module_names | {"runtime"}
-            assert name not in ("__future__", "dataclasses")
+
+
+@pytest.mark.feature("PA-319")
+def test_nothing_is_used_that_python_3_6_has_not() -> None:
+    """But for what is asked for by `hasattr` first."""
+    command = [str(Path(sys.executable).with_name("vermin")), "-t=3.6-", "--violations", "--backport=typing"]
+    for name in ("pidfd_open", "posix_spawn", "POSIX_SPAWN_OPEN", "POSIX_SPAWN_DUP2"):
+        command += ["--exclude", f"os.{name}"]
+    done = subprocess.run([*command, *map(str, SOURCES)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.feature("PA-319")
+def test_the_runtime_is_tried_with_more_than_one_python() -> None:
+    """On Debian 12 besides its own Python 3.11 that is PyPy 3.9 (.ci/system)."""
+    told = [subprocess.check_output([python, "-VV"], text=True) for python in interpreters()]
+    assert len(set(told)) >= 2
 
 
 def test_the_codes_are_those_of_the_domain() -> None:

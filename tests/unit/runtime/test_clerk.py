@@ -156,3 +156,36 @@ def test_it_answers_from_the_zipapp(site: SiteSpool, tmp_path: Path) -> None:
     request = json.dumps({"do": "run", "commands": [["echo", "hello"]]})
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"answers": [{"code": 0, "out": "hello\n", "err": ""}]}
+
+
+@pytest.mark.feature("PA-303")
+def test_commands_do_not_see_what_an_account_set_for_them(site: SiteSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQUEUE_PARTITION", "debug")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    shown = ["sh", "-c", 'echo "$SQUEUE_PARTITION$SBATCH_WAIT$SLURM_CONF"']
+    request = {"unset": ["SQUEUE_", "SBATCH_"], "environment": {"SBATCH_WAIT": "no"}, "commands": [shown]}
+    assert ask(site, "run", **request)["answers"][0]["out"] == "no/etc/slurm.conf\n", (
+        "what the configuration says is seen"
+    )
+
+
+@pytest.mark.feature("PA-303", "PA-319")
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "de_DE.ISO-8859-1"])
+def test_an_accounts_locale_changes_nothing(site: SiteSpool, tmp_path: Path, locale: str) -> None:
+    """Other jobs of the account may have any name, and a specification any word."""
+    order = {**parcel(site, "p", "a"), "jobs": [["a", '{"name": "Zµµ"}']], "argv": ["printf", r"m\265\303\251"]}
+    command = [sys.executable, "-I", "-S", str(build(tmp_path)), "clerk", site.root]
+    asked = json.dumps({"do": "submit", "parcels": [order]}, ensure_ascii=False).encode()
+    environment = {"LC_ALL": locale, "PATH": os.environ["PATH"], "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, input=asked, env=environment, capture_output=True, check=True)
+    assert json.loads(done.stdout)["parcels"][0]["sent"]["out"] == "m\N{REPLACEMENT CHARACTER}é"
+    assert json.loads(Path(site.job("a"), "spec.json").read_bytes()) == {"name": "Zµµ"}
+
+
+@pytest.mark.feature("PA-303")
+def test_a_directory_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(build(tmp_path)), "clerk", str(tmp_path / "gone")]
+    request = json.dumps({"do": "poll", "since": 0, "commands": []})
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"[Errno 2] No such file or directory: '{tmp_path}/gone/ends'\n"

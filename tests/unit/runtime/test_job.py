@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import time
 import zlib
 from pathlib import Path
@@ -150,6 +151,16 @@ def _keeping(bench: Any, text: str, start: Any) -> Any:
         return start()
     finally:
         json.dumps, bench.spec = original, keep
+
+
+@pytest.mark.feature("PA-319")
+def test_it_is_found_again_by_a_relative_name_after_the_job_has_changed_the_directory(bench: Any) -> None:
+    """Before Python 3.9 that name stands in sys.path; runpy puts it there still."""
+    runtime, job = bench.runtime.relative_to(bench.outside), bench.directory.name
+    (bench.directory / "spec.json").write_text(json.dumps(bench.spec))
+    begin = f"import runpy, sys; sys.argv[1:] = ['run', '{job}']; runpy.run_path('{runtime}', run_name='__main__')"
+    assert subprocess.run([bench.python, "-c", begin], check=False, cwd=bench.outside).returncode == 0
+    assert bench.report().exit_code == 0
 
 
 @pytest.mark.feature("PA-320")

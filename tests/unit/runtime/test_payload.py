@@ -95,7 +95,7 @@ def test_the_disk_limit_counts_what_is_below_the_working_directory(bench: Any) -
     bench.spec["limits"] = {"wall_s": 60, "disk_mb": 5, "sample_s": 0.5}
     bench.shell("mkdir deep; head -c 20000000 /dev/zero > deep/large; sleep 30")
     report = bench.run()
-    assert report.exit_code == exit_codes.NODE_DISK_FULL
+    assert report.exit_code == exit_codes.DISK
     assert "disk limit" in report.errors[0].text
     assert "5 allowed" in report.errors[0].text
 
@@ -109,6 +109,39 @@ def test_memory_that_processes_share_counts_once(bench: Any) -> None:
     if not os.path.exists("/proc/self/smaps_rollup") and not os.path.exists("/proc/self/smaps"):
         bench.spec["limits"]["memory_mb"] = 400
     assert bench.run().exit_code == 0
+
+
+@pytest.mark.feature("PA-320")
+@pytest.mark.parametrize("wrapper", ["timeout 60", "setsid -w", "setsid"])
+def test_who_leaves_the_process_group_does_not_leave_the_limits(any_bench: Any, wrapper: str) -> None:
+    take = "import signal, time; x = bytearray(b'a' * 200_000_000); time.sleep(60)"
+    any_bench.spec["limits"] = {"wall_s": 60, "memory_mb": 100, "sample_s": 0.2}
+    any_bench.spec["output"] = None
+    any_bench.shell(f'{wrapper} {any_bench.python} -c "{take}"; sleep 60')
+    report = any_bench.run()
+    assert report.exit_code == exit_codes.MEMORY
+    assert report.resources.wall_s < 20
+
+
+@pytest.mark.feature("PA-320")
+def test_who_leaves_the_process_group_is_told_softly_too(bench: Any) -> None:
+    """A shell with job control gives each command a group of its own; a session of its own is left alone, as a pilot's jobs are."""
+    bench.spec["limits"] = {"wall_s": 1, "grace_s": 20}
+    bench.shell(
+        "trap : USR2; set -m; (trap 'echo told >> events.txt; exit 0' USR2; sleep 30 & wait) & "
+        "setsid sh -c 'trap \"echo apart >> events.txt\" USR2; until [ -s events.txt ]; do sleep 0.1; done; sleep 0.3' & "
+        "wait %1; wait %1; wait %2"
+    )
+    assert bench.run().exit_code == 0
+    assert bench.published.read_text() == "told\n"
+
+
+@pytest.mark.feature("PA-318")
+def test_a_working_directory_that_vanishes_is_named(bench: Any) -> None:
+    bench.shell('rm -r "$PWD"; exit 3')
+    report = bench.run()
+    assert report.exit_code == exit_codes.RUNTIME_FAILED
+    assert report.errors[0].text == f"the working directory {bench.directory / 'work'} is gone"
 
 
 @pytest.mark.feature("PA-319")
@@ -245,6 +278,14 @@ def test_nonsense_that_a_payload_tells_leaves_the_report_valid(bench: Any, bad: 
     bench.spec["output"]["count"] = "reported"
     bench.shell(f"echo x > events.txt; echo '{json.dumps({'events': 3, **bad})}' > $PRODAGENT_COUNTS")
     assert bench.run().outputs[0].events == 3
+
+
+@pytest.mark.feature("PA-318")
+def test_letters_that_are_none_leave_the_report_valid(any_bench: Any) -> None:
+    any_bench.spec["output"]["count"] = "reported"
+    told = json.dumps({"events": 3, "branches": ["\udcff", "\u00fc"]})
+    any_bench.shell(f"echo x > events.txt; echo '{told}' > $PRODAGENT_COUNTS")
+    assert any_bench.run().outputs[0].branches == ["?", "\u00fc"]
 
 
 @pytest.mark.feature("PA-318")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from domain import exit_codes
-from runtime import process, watch
+from runtime import oom, process, program, watch
+from runtime.payload import Payload
+from runtime.problem import Problem
 from runtime.watch import Heart, Watch
 
 pytestmark = pytest.mark.feature("PA-320")
@@ -18,11 +20,11 @@ class Group:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path, **limits: float) -> None:
         self.memory = self.disk = 0
         self.got: list[int] = []
-        self.watch = Watch({"grace_s": 300, **limits}, 0.0, str(directory), Heart("", 60, "", ""))
-        monkeypatch.setattr(process, "group_memory", lambda _: self.memory * 10**6)
-        monkeypatch.setattr(process, "group_cpu", lambda _: 0.0)
-        monkeypatch.setattr(watch, "_below", lambda _: self.disk * 10**6)
-        monkeypatch.setattr(process, "kill_group", lambda _, number: self.got.append(number))
+        self.watch = Watch({"grace_s": 300, **limits}, 0.0, [str(directory)], Heart("", 60, "", ""))
+        monkeypatch.setattr(process, "memory", lambda _: self.memory * 10**6)
+        monkeypatch.setattr(watch, "_taken", lambda _: self.disk * 10**6)
+        for name in ("tell", "kill_group"):
+            monkeypatch.setattr(process, name, lambda _, number: self.got.append(number))
 
     def look(self, now: float) -> None:
         self.watch.look(1, now)
@@ -43,7 +45,7 @@ def test_wall_time_kills_after_the_grace(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("what", "code"), [("memory", exit_codes.MEMORY), ("disk", exit_codes.NODE_DISK_FULL)], ids=["memory", "disk"]
+    ("what", "code"), [("memory", exit_codes.MEMORY), ("disk", exit_codes.DISK)], ids=["memory", "disk"]
 )
 def test_a_tenth_above_the_limit_is_the_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, code: int
@@ -77,11 +79,44 @@ def test_memory_is_what_the_kernel_counts_for_a_process_alone(monkeypatch: pytes
     monkeypatch.setattr(process, "_pss", shares.get)
     stats = [process.Stat(pid, "S", 0, 9 if pid < 3 else 8, 9, 0.0, 0, 1000) for pid in (1, 2, 3)]
     monkeypatch.setattr(process, "everyone", lambda: iter(stats))
-    assert process.group_memory(9) == 100
+    assert process.memory(process.family(9)) == 100
 
 
 def test_where_the_kernel_has_no_smaps_the_resident_size_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_pss", lambda _: None)
     stats = [process.Stat(pid, "S", 0, 9, 9, 0.0, 0, 1000) for pid in (1, 2)]
     monkeypatch.setattr(process, "everyone", lambda: iter(stats))
-    assert process.group_memory(9) == 2000
+    assert process.memory(process.family(9)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("0::/slurm/job_7", "slurm/job_7/memory.events"),
+        ("0::/", "memory.events"),
+        ("5:devices:/x\n4:cpu,memory:/job_7\n0::/job_7", "memory/job_7/memory.oom_control"),
+        ("4:memory:/of/the/host", "memory/memory.oom_control"),
+    ],
+)
+def test_what_the_kernel_killed_for_want_of_memory_is_counted(tmp_path: Path, group: str, file: str) -> None:
+    proc = tmp_path / "cgroup"
+    proc.write_text(group + "\n")
+    assert oom.kills(str(proc), str(tmp_path)) == 0
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("oom_kill_disable 0\noom_kill 3\n")
+    assert oom.kills(str(proc), str(tmp_path)) == 3
+    assert oom.kills(str(tmp_path / "none"), str(tmp_path)) == 0
+
+
+@pytest.mark.parametrize(("grown", "code"), [(1, exit_codes.MEMORY), (0, 137)])
+def test_a_payload_that_the_kernel_kills_for_its_memory_has_run_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grown: int, code: int
+) -> None:
+    counts = iter([5, 5 + grown])
+    monkeypatch.setattr(oom, "kills", lambda: next(counts))
+    monkeypatch.setattr(program, "run", lambda *_: {"name": "s", "signal": 9})
+    seen = Watch({}, 0.0, [], Heart("", 60, "", ""))
+    payload = Payload({"steps": [{"name": "s", "command": ["x"]}]}, str(tmp_path), "", seen, [])
+    with pytest.raises(Problem) as ended:
+        payload.run({}, [], "")
+    assert ended.value.code == code
