@@ -45,7 +45,7 @@ def live_all(
         return
     forked = multiprocessing.get_context("fork")  # the tree's builder comes along without being pickled
     _worker.scenario, _worker.build = scenario, build
-    with ProcessPoolExecutor(workers, forked, _worker.settle) as pool:
+    with _directory() as place, ProcessPoolExecutor(workers, forked, _worker.settle, (place,)) as pool:
         yield from zip(trials, pool.map(_lived, trials, chunksize=4), strict=True)
 
 
@@ -55,12 +55,10 @@ class _Worker:
     scenario: Scenario
     build: Build
     disk: Disk
-    place: "tempfile.TemporaryDirectory[str]"
 
-    def settle(self) -> None:
-        """Called once in each process."""
-        self.place = _directory()
-        self.disk = Disk(Path(self.place.name))
+    def settle(self, place: str) -> None:
+        """Called once in each process, which cleans up nothing when it ends: its directory lies in one of its parent's."""
+        self.disk = Disk(Path(tempfile.mkdtemp(dir=place)))
 
 
 _worker = _Worker()

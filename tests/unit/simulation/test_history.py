@@ -11,6 +11,7 @@ import pytest
 
 from actors.submitter import Submitter
 from run_agent import simulated
+from services.simulation import campaign
 from services.simulation.campaign import Trial, each_await, live_all
 from services.simulation.history import Kill
 from services.simulation.scenario import read
@@ -48,6 +49,13 @@ def test_one_seed_is_one_history_in_every_process() -> None:
 def test_another_seed_is_another_history(live: Live) -> None:
     first, again, other = (live(world(TINY), seed).digest for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_campaign_leaves_nothing_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "MEMORY", tmp_path)
+    outcomes = live_all(read(world(TINY)), simulated, [Trial(1), Trial(2)], workers=2)
+    assert [outcome.done for _, outcome in outcomes] == [True, True]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.feature("REL-01", "REL-02", "REL-11")
