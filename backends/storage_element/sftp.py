@@ -289,8 +289,10 @@ _KINDS = {
     "No such file or directory": "missing",
     "No space left on device": "space",
     "Disk quota exceeded": "space",
+    "Wrote only": "space",
 }
-"""What OpenSSH's sftp and tar say, in the words of the contract; anything else may pass."""
+"""What OpenSSH's sftp and tar say, in the words of the contract; anything else may pass. tar writes only a part of a block
+where the disk has no more room, and says no more than that."""
 
 
 async def _size(sftp: asyncssh.SFTPClient, path: str) -> int | None:
