@@ -41,6 +41,7 @@ class MariaServer:
         """Make the data directory."""
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={self.place / 'data'}", "--skip-test-db"]
         command += ["--auth-root-authentication-method=normal", *_as_root(), "--innodb-log-file-size=16M"]
+        command += [f"--tmpdir={self.place}"]  # a server that starts removes the temporary tables of others
         self.place.mkdir(parents=True, exist_ok=True)
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
@@ -64,6 +65,7 @@ class MariaServer:
             *_as_root(),
         ]
         command += [f"--socket={self.socket}", f"--port={self.port}", f"--pid-file={self.place / 'pid'}"]
+        command += [f"--tmpdir={self.place}"]
         command += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200", "--loose-skip-log-bin"]
         command += ["--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=nosync", "--innodb-log-file-size=16M"]
         command += ["--innodb-buffer-pool-size=64M", "--innodb-file-per-table=OFF", f"--log-error={self.place / 'log'}"]
