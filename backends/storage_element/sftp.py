@@ -123,7 +123,7 @@ class SftpStorage:
                 if size >= self._settings.child_from_bytes and _plain(path, str(target)):
                     ended = await child.run(["sftp", *self._words], stdin=f'get "{path}" "{target}"\n'.encode())
                     if ended.code:
-                        raise _fault(self._settings.host, ended.said)
+                        raise fault(self._settings.host, ended.said)
                     return (await sums_of(target)).checksums
                 return (await _read(sftp, path, target)).checksums
         except BaseException:
@@ -231,7 +231,7 @@ class SftpStorage:
             return False
         for move in moves:
             if move in complaints:
-                self._failed(move, _fault(self._settings.host, complaints[move]))
+                self._failed(move, fault(self._settings.host, complaints[move]))
             else:
                 move.landed()
         return True
@@ -254,7 +254,7 @@ class SftpStorage:
         for move in moves:
             complaint = [line for line in complaints if move.target in line]
             if complaint or ended.code:
-                self._failed(move, _fault(self._settings.host, " ".join(complaint) or ended.said))
+                self._failed(move, fault(self._settings.host, " ".join(complaint) or ended.said))
             else:
                 move.landed()
 
@@ -354,6 +354,7 @@ def _plain(*paths: str) -> bool:
     return not any(set('*?[]\\"\n') & set(path) for path in paths)
 
 
-def _fault(host: str, said: str) -> StorageError:
+def fault(host: str, said: str) -> StorageError:
+    """Return the error for what a program complained of."""
     kind = next((kind for text, kind in _KINDS.items() if text in said), "transient")
     return StorageError(f"sftp {host}: {said}", kind=kind)

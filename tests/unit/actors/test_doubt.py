@@ -12,9 +12,9 @@ from actors.messages import Wake
 from backends.batch.base import BatchError, BatchState, JobDescription, JobStatus, Poll, Verdict
 from domain.job import JobState
 from storage import attempts, jobs, schema
+from tests.unit.actors.one_target import TARGET, Mute, admitted, life
 from tests.unit.actors.ruling import HandClock
-from tests.unit.actors.test_target_alerts import TARGET, Mute, life
-from tests.unit.storage.conftest import Campaign, make_spec
+from tests.unit.storage.conftest import Campaign
 
 
 class Doubtful(Mute):
@@ -78,11 +78,7 @@ class Case:
 @asynccontextmanager
 async def case(directory: Path, clock: HandClock, batch: Doubtful) -> AsyncIterator[tuple[Case, Any]]:
     async with life(directory, clock, batch) as (world, system):
-        campaign = Campaign(world.store, clock, make_spec(events=10, events_per_job=10))  # type: ignore[arg-type]
-        campaign.write = campaign.store.write  # type: ignore[method-assign]  # this clock is not wound
-        await campaign.request()
-        (job,) = await campaign.cut()
-        await world.store.write(lambda tx: jobs.admit(tx, [job]))
+        campaign, job = await admitted(world, clock)
         one = Case(campaign, job)
         batch.state = one.state
         yield one, system

@@ -8,9 +8,8 @@ from actors.messages import Wake
 from backends.batch.base import BatchState, Evidence, JobStatus, Poll
 from domain.job import JobState
 from storage import attempts, jobs
+from tests.unit.actors.one_target import TARGET, Mute, admitted, life
 from tests.unit.actors.ruling import HandClock
-from tests.unit.actors.test_target_alerts import TARGET, Mute, life
-from tests.unit.storage.conftest import Campaign, make_spec
 
 
 class Telling(Mute):
@@ -31,11 +30,7 @@ async def test_an_end_without_a_proof_is_none(tmp_path: Path) -> None:
     clock, batch = HandClock(), Telling()
     batch.status = JobStatus(token="t1", state=BatchState.ENDED, exit_code=0)
     async with life(tmp_path, clock, batch) as (world, system):
-        campaign = Campaign(world.store, clock, make_spec(events=10, events_per_job=10))  # type: ignore[arg-type]
-        campaign.write = campaign.store.write  # type: ignore[method-assign]  # this clock is not wound
-        await campaign.request()
-        (job,) = await campaign.cut()
-        await world.store.write(lambda tx: jobs.admit(tx, [job]))
+        campaign, job = await admitted(world, clock)
         await world.store.write(lambda tx: jobs.release(tx, [job], "alps", TARGET))
         await world.store.write(lambda tx: attempts.intend(tx, [job], "alps", TARGET, {job: "t1"}))
         await world.store.write(lambda tx: attempts.submitted(tx, {job: "b1"}))

@@ -1,62 +1,18 @@
 """A target that does not answer: submitter and tracker each have an alert of their own, closed at the first answer in any life."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from actors.messages import Wake
-from actors.submitter import Submitter
-from actors.tracker import Tracker
 from actors.world import World
-from backends.batch.base import BatchError, Capabilities, Poll
-from config.settings import Settings
 from domain.breaker import BreakerState, state_of
 from domain.controls import Scope
 from domain.matching import shut
 from storage import alerts, breakers, sites, workflows
-from storage.sandboxes import Sandboxes
-from storage.store import Store
-from supervisors import ActorSystem, ChildSpec, SupervisorSpec
-from tests.unit.actors.ruling import SITES, HandClock
-
-TARGET = "alps-batch"
-
-
-class Mute:
-    """A batch system without jobs, which may be away."""
-
-    capabilities = Capabilities()
-    away = True
-
-    async def open(self) -> None:
-        if self.away:
-            raise BatchError("no route", transient=True)
-
-    async def poll(self, _cursor: str) -> Poll:
-        await self.open()
-        return Poll(statuses=[], cursor="1", complete=True)
-
-
-@asynccontextmanager
-async def life(directory: Path, clock: HandClock, batch: Mute) -> AsyncIterator[tuple[World, Any]]:
-    store = await Store.open(f"sqlite:///{directory}/agent.db", clock=clock)
-    settings = msgspec.convert({"agent": {"name": "here"}, "sites": SITES}, Settings)
-    batches: dict[str, Any] = {TARGET: batch}
-    world = World(settings, store, clock, Sandboxes(directory), batches, {"alps": None}, {"alps": []}, {})  # type: ignore[dict-item]
-    children = [ChildSpec(f"{kind.__name__.lower()}", partial(kind, world, TARGET)) for kind in (Submitter, Tracker)]
-    system = ActorSystem(SupervisorSpec("root", tuple(children)), clock=clock)
-    await system.start()
-    try:
-        yield world, system
-    finally:
-        await system.stop(drain=0)
-        await store.close()
+from tests.unit.actors.one_target import TARGET, Mute, life
+from tests.unit.actors.ruling import HandClock
 
 
 async def open_codes(world: World) -> set[str]:
